@@ -1,4 +1,1 @@
-"""Measures of quality, each with the protocol that makes two numbers comparable.
-
-Imports networks, samplers, data and the rows below them.
-"""
+"""Scores of pictures, codes and feature sets: pure functions of tensors. May import networks, types and errors."""

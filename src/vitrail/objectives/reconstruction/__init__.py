@@ -1,4 +1,1 @@
-"""One file per likelihood of the data given the decoder's output.
-
-Imports the rest of objectives and what objectives may import.
-"""
+"""Likelihoods of the data given the decoder's output, one per file. May import types and errors."""
