@@ -37,7 +37,7 @@ class Gaussian(Likelihood):
     """Negative log density in nats, of values in [0, 1]; can be negative, so not `exact`.
 
     optimal: in training sigma^2 is the mean squared error of the batch (over all processes), in evaluation its running
-    average, so that a score does not depend on the batch.   Source: Rybkin, Daniilidis, Levine 2021 (sigma-VAE), eq. 5.
+    average, so that a score does not depend on the batch.   Source: Rybkin, Daniilidis, Levine 2021 (sigma-VAE).
     """
 
     running: Tensor
