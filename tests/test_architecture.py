@@ -117,7 +117,7 @@ def test_every_module_has_a_docstring() -> None:
 def test_every_folder_says_what_it_owns_and_may_import() -> None:
     for folder in {path.parent for path in FILES} - {ROOT}:
         says = ast.get_docstring(TREES[folder / "__init__.py"]) or ""
-        assert re.search(r"^Imports .+", says, re.MULTILINE), folder
+        assert re.search(r"\b(Imports|May import) \w", says), folder
 
 
 def test_nothing_unpickles() -> None:
