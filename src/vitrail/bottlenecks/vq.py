@@ -1,0 +1,136 @@
+"""Vector quantization: every latent vector becomes the nearest of K codes.
+
+Two codebooks: `ema` follows the vectors it wins (van den Oord et al. 2017, appendix A.1), `gradient` is trained by its own loss
+(ibid., eq. 3). Against collapse: low-dimensional lookup on the unit sphere (Yu et al. 2022), k-means start, and codes that win
+too little are moved onto vectors of the current batch, their counts and sums with them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vitrail.bottlenecks._bottleneck import Bottleneck, Pointwise
+from vitrail.bottlenecks._nearest import assigned, gathered, kmeans, nearest, pick, summed
+from vitrail.types import Config as PartConfig
+from vitrail.types import Latent
+
+
+class Config(PartConfig):
+    """Vector quantization."""
+
+    size: int = Field(512, ge=1, description="K, number of codes")
+    channels: int = Field(16, ge=1, description="dimensions in which codes are compared")
+    sphere: bool = Field(True, description="compare directions only: vectors and codes are scaled to one length")
+    codebook: Literal["ema", "gradient"] = Field("ema", description="how codes learn: running means, or gradient descent")
+    decay: float = Field(0.99, gt=0, lt=1, description="of the running means, per step")
+    revive: float = Field(0.05, ge=0, lt=1, description="a code that wins less than this share of an even part is moved; 0: never")
+
+    def build(self, width: int) -> Bottleneck:
+        return VectorQuantizer(self, width)
+
+
+class VectorQuantizer(Bottleneck):
+    """h (B, width, *S) -> z (B, C, *S), codes (B, 1, *S); the gradient passes straight through.
+
+    Terms: `commitment` pulls vectors to their codes, `codebook` (gradient codebook only) codes to their vectors.
+    """
+
+    levels = 1
+    counts: Tensor
+    sums: Tensor
+    steps: Tensor
+
+    def __init__(self, config: Config, width: int) -> None:
+        super().__init__()
+        self.config, self.size, self.channels = config, config.size, config.channels
+        self.project = Pointwise(width, config.channels)
+        embedding = torch.randn(config.size, config.channels)
+        if config.codebook == "gradient":
+            self.embedding = nn.Parameter(embedding)
+        else:
+            self.register_buffer("embedding", embedding)
+        self.register_buffer("counts", torch.zeros(config.size))  # running number of vectors won per step
+        self.register_buffer("sums", torch.zeros(config.size, config.channels))  # running sum of the vectors won
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # 0: the codebook is still to be started
+        self.seen: list[tuple[Tensor, Tensor]] = []  # (vectors, codes) since the last step
+
+    def squeeze(self, h: Tensor) -> Latent:
+        vectors = self._place(self.project(h).movedim(1, -1))  # (B, *S, C)
+        rows = vectors.detach().flatten(0, -2)  # (N, C)
+        if self.training and self.steps == 0 and not self.seen:
+            self._start(rows)
+        table = self.table()
+        index = nearest(rows, table.detach())
+        z = F.embedding(index, table).view_as(vectors)
+        terms = {"commitment": (vectors - z.detach()).square().mean()}
+        if self.config.codebook == "gradient":
+            terms["codebook"] = (vectors.detach() - z).square().mean()
+        if self.training:
+            self.seen.append((rows, index))
+            z = vectors + (z - vectors).detach()  # straight through
+        codes = index.view(len(h), 1, *h.shape[2:])
+        return Latent(z.movedim(-1, 1), codes, terms, self._stats(index))
+
+    def values(self, codes: Tensor) -> Tensor:
+        return F.embedding(codes.squeeze(1), self.table()).movedim(-1, 1)
+
+    def table(self) -> Tensor:
+        """(K, C) the codes as the decoder sees them."""
+        return self._place(self.embedding)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move the running means once, with the vectors of all accumulation rounds and processes, then revive dead codes."""
+        if not self.seen:
+            return
+        vectors, index = (torch.cat(parts) for parts in zip(*self.seen, strict=True))
+        self.seen.clear()
+        sums, counts = (summed(part) for part in assigned(vectors, index, self.size))
+        if not sums.isfinite().all():
+            return  # a step that the guard refuses
+        self.steps += 1
+        self.counts.lerp_(counts, 1 - self.config.decay)
+        self.sums.lerp_(sums, 1 - self.config.decay)
+        if self.config.codebook == "ema":
+            won = self.counts > 1e-5 * self.counts.mean()
+            self.embedding[won] = self.sums[won] / self.counts[won, None]
+        if self.config.revive:
+            self._revive(vectors)
+
+    def _place(self, vectors: Tensor) -> Tensor:
+        """(..., C) onto the sphere of radius sqrt(C), where components have unit variance."""
+        return F.normalize(vectors, dim=-1) * self.channels**0.5 if self.config.sphere else vectors
+
+    def _start(self, rows: Tensor) -> None:
+        """k-means on the first batch; counts and sums agree with the codes, so the first update does not undo it."""
+        rows = gathered(rows)
+        centroids, counts = kmeans(rows, self.size, torch.Generator().manual_seed(0))
+        counts = counts.clamp_min(self.config.revive * len(rows) / self.size)
+        self._put(torch.arange(self.size, device=rows.device), centroids, counts)
+
+    def _revive(self, vectors: Tensor) -> None:
+        """Codes below the threshold move onto random vectors of this batch, the same on every process."""
+        even = self.counts.sum() / self.size
+        dead = (self.counts < self.config.revive * even).nonzero().squeeze(1)
+        if len(dead) == 0:
+            return  # the same on every process, since counts are
+        vectors = gathered(vectors)
+        chosen = pick(len(vectors), len(dead), torch.Generator().manual_seed(int(self.steps)))
+        self._put(dead, vectors[chosen.to(vectors.device)], even.expand(len(dead)))
+
+    def _put(self, which: Tensor, vectors: Tensor, counts: Tensor) -> None:
+        """Set codes together with their counts and sums, so that they live on as if they had always won that much."""
+        with torch.no_grad():
+            self.embedding[which] = vectors
+            self.counts[which] = counts
+            self.sums[which] = vectors * counts[:, None]
+
+    def _stats(self, index: Tensor) -> dict[str, Tensor]:
+        """Of this batch: share of codes that won something, and exp-entropy of who won."""
+        share = torch.bincount(index, minlength=self.size).float() / len(index)
+        return {"batch_usage": (share > 0).float().mean(), "batch_perplexity": torch.special.entr(share).sum().exp()}

@@ -1,0 +1,57 @@
+"""Find a part by name: a part's name is the name of its file, and this module only reads folders.
+
+`find("bottlenecks", "vq")` is `vitrail/bottlenecks/vq.py`. Files that start with `_` are not parts.
+Another package adds a part with an entry point: group `vitrail.bottlenecks`, name `bsq`, value its module.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+from vitrail.errors import UsageError
+
+ROOT = Path(__file__).parent
+
+
+def names(folder: str) -> tuple[str, ...]:
+    """Names of all parts in a folder such as "bottlenecks" or "objectives/reconstruction", sorted."""
+    own = {path.stem.replace("_", "-") for path in (ROOT / folder).glob("[!_]*.py")}
+    return tuple(sorted(own | {entry.name for entry in _foreign(folder)}))
+
+
+def find(folder: str, name: str) -> ModuleType:
+    """The module of a part. Raises UsageError with the nearest name and the whole list on a miss."""
+    if name not in names(folder):
+        raise UsageError(f"unknown {_singular(folder)} '{name}'{nearest(name, names(folder))}")
+    for entry in _foreign(folder):
+        if entry.name == name:
+            return importlib.import_module(entry.value)
+    return importlib.import_module(f"vitrail.{folder.replace('/', '.')}.{name.replace('-', '_')}")
+
+
+def summary(folder: str, name: str) -> str:
+    """First line of the part's docstring, read without importing it (so that --help stays fast)."""
+    path = ROOT / folder / f"{name.replace('-', '_')}.py"
+    text = ast.get_docstring(ast.parse(path.read_text())) if path.exists() else find(folder, name).__doc__
+    return (text or "").partition("\n")[0]
+
+
+def nearest(word: str, choices: tuple[str, ...]) -> str:
+    """The tail of an error message: what was probably meant, and what there is."""
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    meant = f"; did you mean '{close[0]}'?" if close else ""
+    return f"{meant} (there is: {', '.join(choices)})"
+
+
+def _foreign(folder: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=f"vitrail.{folder.replace('/', '.')}"))
+
+
+def _singular(folder: str) -> str:
+    last = folder.rpartition("/")[2]
+    return last[:-1] if last.endswith("s") else last

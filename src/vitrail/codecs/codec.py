@@ -1,0 +1,100 @@
+"""The codec: encoder, bottleneck, decoder and likelihood as one module; the only codec class there is.
+
+    x (B, C, *S) -> pad to the stride -> encoder -> bottleneck -> Latent z, codes -> decoder -> crop -> likelihood -> x_hat
+
+An autoencoder, a VAE and a VQ-VAE differ in the bottleneck, not here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitrail.types import Latent, LatentSpec
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One pass through the codec."""
+
+    latent: Latent
+    x_hat: Tensor  # (B, C, *S) in [0, 1]
+    terms: dict[str, Tensor]  # scalars or (B,), all per input value
+
+
+class Codec(nn.Module):
+    """x in [0, 1] to latents and back.
+
+    `shape` is the (C, *S) it is made for. `stride` is the number of input values per latent point along an axis; such a codec
+    takes any *S. Stride 0 means that the latent is one vector and *S fixed.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, encoder: nn.Module, bottleneck: nn.Module, decoder: nn.Module, likelihood: nn.Module, stride: int, shape: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.encoder, self.bottleneck, self.decoder, self.likelihood = encoder, bottleneck, decoder, likelihood
+        self.stride, self.shape = stride, shape
+        self.register_buffer("mean", torch.zeros(bottleneck.channels))  # of z over the training data, per channel
+        self.register_buffer("std", torch.ones(bottleneck.channels))
+
+    def forward(self, x: Tensor, degraded: Tensor | None = None) -> Reading:
+        """Everything that training and judging need of x; the encoder sees `degraded` instead where it is given."""
+        latent = self.squeeze(x if degraded is None else degraded)
+        params = self._open(latent.z, x.shape[2:])
+        values = x[0].numel()
+        terms = {**self.likelihood.terms(params, x), **latent.terms}
+        terms = {name: term / values if term.dim() else term for name, term in terms.items()}  # nats per sample -> per value
+        return Reading(latent, self.likelihood.mean(params), terms)
+
+    def squeeze(self, x: Tensor) -> Latent:
+        """x (B, C, *S) -> Latent as the decoder reads it, z not normalised."""
+        return self.bottleneck(self.encoder(2 * self._pad(x) - 1))
+
+    def encode(self, x: Tensor) -> Latent:
+        """x (B, C, *S) in [0, 1] -> Latent whose z has mean 0 and variance 1 per channel over the training data."""
+        latent = self.squeeze(x)
+        return replace(latent, z=self.normalised(latent.z))
+
+    def normalised(self, z: Tensor) -> Tensor:
+        """z as the decoder reads it -> z of mean 0 and variance 1 per channel."""
+        mean, std = self._statistics(z.dim())
+        return (z - mean) / std
+
+    def decode(self, z: Tensor, space: tuple[int, ...] | None = None) -> Tensor:
+        """z (B, D, *S / stride), normalised as `encode` gives it -> x (B, C, *S) in [0, 1], cut to `space` where given."""
+        mean, std = self._statistics(z.dim())
+        return self.likelihood.mean(self._open(z * std + mean, space))
+
+    def decode_codes(self, codes: Tensor, space: tuple[int, ...] | None = None) -> Tensor:
+        """codes (B, Q, *S / stride) -> x (B, C, *S) in [0, 1]."""
+        return self.likelihood.mean(self._open(self.bottleneck.values(codes), space))
+
+    def latent_spec(self) -> LatentSpec:
+        """Shapes of the latent of one sample of the codec's own shape."""
+        space = tuple(-(-side // self.stride) for side in self.shape[1:]) if self.stride else ()
+        return LatentSpec((self.bottleneck.channels, *space), self.bottleneck.levels, self.bottleneck.size)
+
+    def _statistics(self, dims: int) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, shaped to broadcast against z with `dims` axes."""
+        shape = (1, -1, *(1,) * (dims - 2))
+        return self.mean.view(shape), self.std.view(shape)
+
+    def _pad(self, x: Tensor) -> Tensor:
+        """Repeat the far edges until every axis is a multiple of the stride; `_open` cuts them off again."""
+        missing = [-side % self.stride for side in x.shape[2:]] if self.stride else []
+        if not any(missing):
+            return x
+        pads = [pad for side in reversed(missing) for pad in (0, side)]
+        return F.pad(x, pads, mode="replicate")
+
+    def _open(self, z: Tensor, space: tuple[int, ...] | None) -> Tensor:
+        """z -> parameters of the likelihood (B, outputs, *space)."""
+        params = self.decoder(z)
+        return params if space is None else params[(..., *(slice(side) for side in space))]

@@ -1,0 +1,34 @@
+"""How data is read: size, crop, colour, augmentation, hold-out. Part of every recipe, so it is recorded with the model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from vitrail.types import Config
+
+
+class DataConfig(Config):
+    """Settings for turning a source into training samples."""
+
+    size: int | None = Field(
+        None,
+        ge=1,
+        le=8192,
+        description="side of the square pictures in pixels; None: the source's own size where all share one of at most 256, "
+        "else the power of two at or below the median shorter side, at most 128",
+    )
+    fit: Literal["crop", "pad", "stretch"] = Field(
+        "crop", description="how other shapes become square: cut the middle out, repeat the edges, or distort"
+    )
+    channels: Literal[1, 3] | None = Field(None, description="1 grey, 3 RGB; None: as in the source")
+    flip: bool = Field(False, description="mirror left-right at random; only where a mirrored picture is a valid one")
+    shift: int = Field(0, ge=0, description="move by up to this many pixels at random, edges repeated")
+    heldout: float = Field(0.05, ge=0, lt=1, description="share kept out of training where the source has no test part")
+    max_pixels: int = Field(
+        89_000_000, ge=1, le=178_000_000, description="a picture with more pixels is set aside unread"
+    )
+    memory: float = Field(4.0, gt=0, description="GiB of decoded pictures to keep in memory; larger sets are read as needed")
+    workers: int = Field(2, ge=0, description="reader processes where the data is not in memory")
+    strict: bool = Field(False, description="stop at the first unreadable file instead of setting it aside")

@@ -1,0 +1,45 @@
+"""From a recipe and the data's shape to modules with fresh weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from vitrail.codecs.codec import Codec
+from vitrail.errors import UsageError
+from vitrail.model.recipe import Recipe
+from vitrail.priors._prior import Prior
+from vitrail.types import DataSpec
+
+
+def build_codec(recipe: Recipe, spec: DataSpec) -> Codec:
+    """The codec of a recipe for data of this shape; weights depend on the recipe's seed only."""
+    network, bottleneck, reconstruction = (_any(part) for part in (recipe.network, recipe.bottleneck, recipe.reconstruction))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        encoder = network.encoder(spec)
+        squeeze = bottleneck.build(encoder.width)
+        likelihood = reconstruction.build(spec.channels)
+        decoder = network.decoder(spec, squeeze.channels, likelihood.outputs)
+    return Codec(encoder, squeeze, decoder, likelihood, network.stride, spec.shape)
+
+
+def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior:
+    """The prior of a recipe over the latents of this codec."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed + 1)
+        prior: Prior = _any(recipe.prior).build(codec.latent_spec(), len(spec.classes))
+    return prior
+
+
+def check(recipe: Recipe, spec: DataSpec) -> None:
+    """Raise UsageError now for parts that do not fit each other, without allocating anything."""
+    with torch.device("meta"):
+        codec = build_codec(recipe, spec)
+        build_prior(recipe, spec, codec)
+
+
+def _any(part: Any) -> Any:
+    """Parts share a convention of their folder, not a base class with these methods."""
+    return part

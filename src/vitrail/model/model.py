@@ -1,0 +1,155 @@
+"""The model: a codec with its prior, and what is needed to read and write its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from vitrail import catalog
+from vitrail.codecs.codec import Codec
+from vitrail.data.modalities import image
+from vitrail.errors import DataError, UsageError
+from vitrail.model.build import build_codec, build_prior
+from vitrail.model.chunks import in_chunks, rows
+from vitrail.model.recipe import Recipe
+from vitrail.priors._prior import Prior, Settings
+from vitrail.types import DataSpec, Latent
+
+Label = int | str | Sequence[int | str] | None
+
+
+class Model:
+    """x = codec.decode(sampler(prior)), on data of one kind.
+
+    Pictures go in and come out as (B, C, H, W) floats in [0, 1]; uint8 arrays and PIL images are accepted too.
+    Nothing that it returns depends on how many samples are asked for at once.
+    """
+
+    def __init__(self, recipe: Recipe, spec: DataSpec, codec: Codec, prior: Prior | None, fingerprint: str = "") -> None:
+        self.recipe, self.spec, self.fingerprint = recipe, spec, fingerprint
+        self.codec, self.prior = codec.eval(), prior.eval() if prior is not None else None
+
+    @classmethod
+    def build(cls, recipe: Recipe, spec: DataSpec) -> Model:
+        """With fresh weights."""
+        codec = build_codec(recipe, spec)
+        return cls(recipe, spec, codec, build_prior(recipe, spec, codec))
+
+    def to(self, device: str | torch.device) -> Model:
+        """Move to a device; returns itself."""
+        self.codec.to(device)
+        if self.prior is not None:
+            self.prior.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return self.codec.mean.device
+
+    @torch.inference_mode()
+    def encode(self, x: Any) -> Latent:
+        """x (B, C, H, W) -> Latent: z (B, D, h, w) of mean 0 and variance 1, codes (B, Q, h, w) where there are codes."""
+        x = self.read(x)
+        if self.codec.bottleneck.size:
+            codes = self._chunked(lambda part: self.codec.encode(part).codes, x)
+            return Latent(self.codec.normalised(self.codec.bottleneck.values(codes)), codes)
+        return Latent(self._chunked(lambda part: self.codec.encode(part).z, x))
+
+    @torch.inference_mode()
+    def decode(self, latent: Latent | Tensor, space: tuple[int, ...] | None = None) -> Tensor:
+        """A Latent, z (float) or codes (integers), as `encode` gives them -> x (B, C, H, W), cut to `space` (H, W) where given."""
+        if isinstance(latent, Latent):
+            latent = latent.z if latent.codes is None else latent.codes
+        latent = torch.as_tensor(latent, device=self.device)
+        discrete = not latent.is_floating_point()
+        self._check_latent(latent, discrete)
+        function = self.codec.decode_codes if discrete else self.codec.decode
+        space = space or self._own_space(latent)
+        return self._chunked(lambda part: function(part, space), latent, (self.spec.channels, *(space or self.spec.space)))
+
+    def reconstruct(self, x: Any) -> Tensor:
+        """x -> what is left of it after the bottleneck, in the same shape."""
+        x = self.read(x)
+        return self.decode(self.encode(x), tuple(x.shape[2:]))
+
+    def sample(self, n: int, *, label: Label = None, seed: int = 0, first: int = 0, **settings: Any) -> Tensor:
+        """n samples (n, C, H, W), numbers first ... first + n - 1 of this seed; see `draw`."""
+        return self.decode(self.draw(n, label=label, seed=seed, first=first, **settings))
+
+    @torch.inference_mode()
+    def draw(self, n: int, *, label: Label = None, seed: int = 0, first: int = 0, **settings: Any) -> Tensor:
+        """Latents of n samples: codes where the prior is discrete, else z.
+
+        label: a class or one per sample; None takes the classes in turn where the prior knows them, -1 means any class.
+        settings: temperature, guidance and so on, as the prior has them; what is not given comes from the recipe.
+        Raises UsageError for labels or settings that the prior does not know.
+        """
+        prior, numbers = self._prior(), range(first, first + n)
+        chosen, labels = self._settings(settings), self.labels(label, numbers)
+        size = rows(prior.spec.shape, budget=1 << 14)
+        with_labels = torch.stack([torch.arange(first, first + n), labels], dim=1).to(self.device)
+        return in_chunks(lambda part: prior.draw(seed, part[:, 0].tolist(), part[:, 1], chosen), with_labels, size)
+
+    def labels(self, label: Label, numbers: Sequence[int]) -> Tensor:
+        """(n,) class indices of the samples with these numbers, -1 for none.  Raises UsageError on an unknown class."""
+        classes = self._prior().classes
+        if label is None:
+            return torch.tensor([number % classes if classes else -1 for number in numbers])
+        if not classes and label != -1:
+            raise UsageError("this model's prior knows no classes; leave the label out")
+        each = [label] * len(numbers) if isinstance(label, int | str) else list(label)
+        if len(each) != len(numbers):
+            raise UsageError(f"got {len(each)} labels for {len(numbers)} samples")
+        return torch.tensor([self._class(one) for one in each])
+
+    def read(self, x: Any) -> Tensor:
+        """Pictures in any accepted form -> (B, C, H, W) float in [0, 1] on the model's device.  Raises DataError."""
+        return image.as_tensor(x, self.spec.channels).to(self.device)
+
+    def _class(self, label: int | str) -> int:
+        names = self.spec.classes
+        if isinstance(label, str) and label in names:
+            return names.index(label)
+        if str(label).lstrip("-").isdigit() and -1 <= int(label) < len(names):
+            return int(label)
+        raise UsageError(f"unknown class '{label}'{catalog.nearest(str(label), names)}")
+
+    def _settings(self, given: dict[str, Any]) -> Settings:
+        """The prior's settings with what the user gave; None means not given."""
+        default: Settings = getattr(self.recipe.prior, "sampling")
+        wanted = {key: value for key, value in given.items() if value is not None}
+        for key in wanted:
+            if key not in type(default).model_fields:
+                choices = catalog.nearest(key, tuple(type(default).model_fields))
+                raise UsageError(f"the {self.recipe.prior.part()} prior has no setting '{key}'{choices}")
+        try:
+            return type(default).model_validate({**default.model_dump(), **wanted})
+        except ValidationError as error:
+            found = error.errors()[0]
+            raise UsageError(f"{found['loc'][0]}: {found['msg'].lower()}, got {found['input']!r}") from None
+
+    def _prior(self) -> Prior:
+        if self.prior is None:
+            raise UsageError("this model has no prior yet; finish its training with the same `vitrail train` command")
+        return self.prior
+
+    def _chunked(self, function: Callable[[Tensor], Tensor], x: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
+        return in_chunks(function, x, rows(shape or tuple(x.shape[1:])))
+
+    def _own_space(self, latent: Tensor) -> tuple[int, ...] | None:
+        """The size that the model was trained on, if the latent is one of that size."""
+        return self.spec.space if tuple(latent.shape[2:]) == self.codec.latent_spec().grid else None
+
+    def _check_latent(self, latent: Tensor, discrete: bool) -> None:
+        spec = self.codec.latent_spec()
+        if discrete and not spec.size:
+            raise DataError("this model has no codes; decode wants float latents z")
+        wanted = spec.levels if discrete else spec.shape[0]
+        if latent.dim() != len(spec.shape) + 1 or latent.shape[1] != wanted:
+            raise DataError(f"latents have shape (B, {wanted}, *{spec.grid}), got {tuple(latent.shape)}")
+        if discrete and len(latent) and not 0 <= int(latent.min()) <= int(latent.max()) < spec.size:
+            raise DataError(f"codes go from 0 to {spec.size - 1}, got {int(latent.min())} to {int(latent.max())}")

@@ -1,0 +1,199 @@
+"""The Recipe: everything that decides what is trained and how, as one frozen value with a printed form.
+
+A recipe is made by a Python function (`recipes/vqvae.py`), varied with `vary`, printed with `printed` and read back with `parse`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+
+from vitrail import catalog
+from vitrail.data.config import DataConfig
+from vitrail.errors import UsageError
+from vitrail.types import Config
+
+# Which folder each exchangeable part of a recipe comes from.
+SLOTS = {
+    "network": "networks/autoencoder",
+    "bottleneck": "bottlenecks",
+    "reconstruction": "objectives/reconstruction",
+    "degradation": "data/degradations",
+    "prior": "priors",
+}
+BUDGET = re.compile(r"^\s*([\d.]+)\s*(k|M)?\s*(steps?|epochs?|images?|s|sec|min|h)\s*$")
+
+
+class Stage(Config):
+    """How one network is optimised: the codec, or the prior."""
+
+    batch: int = Field(128, ge=1, description="samples per step, over all processes and accumulation rounds")
+    accumulate: int = Field(1, ge=1, description="rounds into which a batch is cut to save memory; same result")
+    optimiser: Literal["adamw", "muon"] = Field("adamw", description="muon: Muon for matrices and kernels, AdamW for the rest")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the stage over which the learning rate rises from 0")
+    decay: Literal["cosine", "linear", "none"] = Field("cosine", description="how the learning rate falls afterwards")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled decay of matrices and kernels, per step, times the rate")
+    betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW's two averages")
+    clip: float = Field(1.0, gt=0, description="largest gradient norm; longer gradients are scaled down to it")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights at the end of its warm-up; 0: none")
+
+
+class Training(Config):
+    """How long and on what terms the whole run trains."""
+
+    budget: str = Field("10 epochs", description="'20000 steps', '10 epochs', '2M images', '90s', '6min' or '2h', for all stages")
+    share: float = Field(0.5, gt=0, le=1, description="part of the budget that the codec gets where the prior trains too")
+    seed: int = Field(0, ge=0, description="seed of weights, data order and augmentation")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: measured at the start, then kept for the run")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: all cores this process may use")
+    compile: bool = Field(False, description="torch.compile the step; pays on a GPU and in long runs")
+    checkpoint: float = Field(60.0, gt=0, description="seconds between checkpoints")
+    checkpoint_steps: int = Field(0, ge=0, description="steps between checkpoints instead, where not 0")
+    preview: float = Field(60.0, gt=0, description="seconds between sample grids")
+    log: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
+    codec: Stage = Field(Stage(), description="optimisation of the codec")
+    prior: Stage = Field(Stage(), description="optimisation of the prior")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps(cls, fields: Any) -> Any:
+        """`training.steps=20000` is short for `training.budget="20000 steps"`."""
+        if isinstance(fields, dict) and "steps" in fields:
+            fields = dict(fields)
+            fields["budget"] = f"{fields.pop('steps')} steps"
+        return fields
+
+    @field_validator("budget")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        if not BUDGET.match(text):
+            raise ValueError(f"'{text}' is no budget; write '20000 steps', '10 epochs', '2M images', '90s', '6min' or '2h'")
+        return text
+
+
+class Recipe(Config):
+    """One trainable system: parts, loss weights, data policy and training."""
+
+    name: str = Field(description="name of the recipe it was made by")
+    network: SerializeAsAny[Config] = Field(description="encoder and decoder")
+    bottleneck: SerializeAsAny[Config] = Field(description="what the encoder's output is squeezed through")
+    reconstruction: SerializeAsAny[Config] = Field(description="likelihood of the data given the decoder's output")
+    degradation: SerializeAsAny[Config] | None = Field(None, description="what is done to the encoder's input in training")
+    prior: SerializeAsAny[Config] = Field(description="distribution over the latents")
+    weights: dict[str, float] = Field(default_factory=dict, description="weight of each loss term; a term not named counts 1")
+    data: DataConfig = Field(DataConfig(), description="how data is read")
+    training: Training = Field(Training(), description="how it is trained")
+
+    @field_validator(*SLOTS, mode="before")
+    @classmethod
+    def _is_part(cls, value: Any) -> Any:
+        if value is not None and not isinstance(value, Config):
+            raise ValueError("is a part's Config; text is read by `parse`")
+        return value
+
+    def printed(self) -> dict[str, Any]:
+        """JSON form: parts as their name and settings. `parse` is its inverse."""
+        parts = {slot: part.printed() if (part := getattr(self, slot)) else None for slot in SLOTS}
+        return {**self.model_dump(mode="json", exclude=set(SLOTS)), **parts}
+
+    def vary(self, **changes: Any) -> Recipe:
+        """A copy with fields changed; dots go inward with double underscores: `vary(training__seed=1)`."""
+        tree = {key.replace("__", "."): value for key, value in changes.items()}
+        return override(self, tree)
+
+
+def parse(tree: Mapping[str, Any]) -> Recipe:
+    """A recipe from its printed form. Raises UsageError that lists every mistake, one a line, each with the nearest key."""
+    fields, problems = dict(tree), []
+    for slot, folder in SLOTS.items():
+        try:
+            fields[slot] = part(folder, tree.get(slot))
+        except ValidationError as error:
+            owner = catalog.find(folder, tree[slot]["name"]).Config
+            problems += [_explain(found, owner, slot) for found in error.errors()]
+            del fields[slot]
+        except UsageError as error:
+            problems.append(f"{slot}: {error}")
+            del fields[slot]
+    try:
+        recipe = Recipe.model_validate(fields)
+    except ValidationError as error:
+        new = [found for found in error.errors() if found["loc"][0] not in SLOTS or found["loc"][0] in fields]
+        problems += [_explain(found, Recipe) for found in new]
+    if problems:
+        raise UsageError("\n".join(problems))
+    return recipe
+
+
+def part(folder: str, value: Any) -> Config | None:
+    """A part's Config from "vq", {"name": "vq", "size": 512} or a Config; None stays None."""
+    if value is None or isinstance(value, Config):
+        return value
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        raise UsageError(f"wants a name or a mapping with a name, got {value!r}{catalog.nearest('', catalog.names(folder))}")
+    module = catalog.find(folder, value["name"])
+    config: Config = module.Config.model_validate({key: item for key, item in value.items() if key != "name"})
+    return config
+
+
+def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A copy with dotted fields replaced: {"bottleneck.size": 1024, "prior": "mixture"}.
+
+    Naming another part for a slot starts from that part's defaults. Raises UsageError as `parse` does.
+    """
+    tree = recipe.printed()
+    for path, value in changes.items():
+        _put(tree, path.split("."), value.printed() if isinstance(value, Config) else value)
+    return parse(tree)
+
+
+def read_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """`["bottleneck.size=1024", "data.flip=true"]` as a mapping; values are read as YAML."""
+    changes = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set wants key=value, got '{setting}'")
+        try:
+            changes[key.strip()] = yaml.safe_load(_yaml_number(value))
+        except yaml.YAMLError:
+            raise UsageError(f"--set {key}: cannot read the value '{value}'") from None
+    return changes
+
+
+def _yaml_number(value: str) -> str:
+    """YAML 1.1 reads 1e-3 as text; people mean a number."""
+    return f"!!float {value}" if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value.strip()) else value
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set a value deep inside nested mappings; what is not there yet is created and judged by `parse`."""
+    *above, last = path
+    for key in above:
+        if not isinstance(tree.get(key), dict):
+            tree[key] = {}
+        tree = tree[key]
+    if last == "name" and tree.get("name") != value:
+        tree.clear()  # another part: its own defaults
+    tree[last] = value
+
+
+def _explain(found: Mapping[str, Any], owner: type[Config], slot: str = "") -> str:
+    """One mistake as one line: dotted path, what is wrong, and for a misspelt key the nearest one."""
+    loc = [str(step) for step in found["loc"]]
+    path = ".".join([slot, *loc] if slot else loc)
+    if found["type"] == "extra_forbidden":
+        for step in loc[:-1]:
+            inner = owner.model_fields[step].annotation
+            owner = inner if isinstance(inner, type) and issubclass(inner, Config) else owner
+        return f"{path}: unknown field{catalog.nearest(loc[-1], tuple(owner.model_fields))}"
+    message = found["msg"].removeprefix("Value error, ")
+    got = f", got {found['input']!r}" if found["type"] not in ("missing", "value_error") else ""
+    return f"{path}: {message[0].lower()}{message[1:]}{got}"

@@ -1,0 +1,81 @@
+"""Convolutional encoder and decoder with residual blocks, for sound, pictures, and video or volumes alike.
+
+The same source serves 1, 2 and 3 space axes; only the kind of convolution differs. Data flow with two levels and stride 4:
+
+    x (B, C, H, W) -> patches -> [blocks] -> halve -> [blocks] -> h (B, width, H/4, W/4)
+    z (B, D, H/4, W/4) -> conv -> [blocks] -> double -> [blocks] -> patches -> (B, outputs, H, W)
+
+Source: residual blocks of He et al. 2016 in pre-activation order, group norm of Wu & He 2018, as in VQGAN (Esser et al. 2021).
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from vitrail.networks.convolution import CONV, Resample, Residual, SpaceAttention, depth_to_space, norm, space_to_depth
+from vitrail.types import Config as PartConfig
+from vitrail.types import DataSpec
+
+
+class Config(PartConfig):
+    """A convolutional encoder-decoder pair."""
+
+    widths: tuple[int, ...] = Field((64, 128), min_length=1, description="channels of each level, finest first; each level halves")
+    blocks: int = Field(2, ge=1, description="residual blocks per level")
+    patch: int = Field(2, ge=1, description="side of the patches that the first layer sees as one point; 1: every value")
+    attention: bool = Field(False, description="one self-attention at the coarsest level")
+    dropout: float = Field(0.0, ge=0, lt=1, description="inside the residual blocks")
+
+    @property
+    def stride(self) -> int:
+        """Input values per latent point along one axis."""
+        return self.patch * 2 ** (len(self.widths) - 1)
+
+    def encoder(self, spec: DataSpec) -> Encoder:
+        return Encoder(self, spec.channels, dims=len(spec.space))
+
+    def decoder(self, spec: DataSpec, channels: int, outputs: int) -> Decoder:
+        """From latents of `channels` to `outputs` values a point."""
+        return Decoder(self, channels, outputs, dims=len(spec.space))
+
+
+class Encoder(nn.Module):
+    """(B, C, *S) -> (B, width, *S / stride); every axis must be a multiple of the stride."""
+
+    def __init__(self, config: Config, channels: int, dims: int) -> None:
+        super().__init__()
+        self.patch, widths = config.patch, config.widths
+        self.width = widths[-1]
+        self.stem = CONV[dims](channels * config.patch**dims, widths[0], 3, padding=1)
+        layers: list[nn.Module] = []
+        for level, width in enumerate(widths):
+            if level:
+                layers.append(Resample(widths[level - 1], width, dims, down=True))
+            layers += [Residual(width, dims, config.dropout) for _ in range(config.blocks)]
+        if config.attention:
+            layers.append(SpaceAttention(self.width))
+        self.layers = nn.Sequential(*layers, norm(self.width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(self.layers(self.stem(space_to_depth(x, self.patch))))
+
+
+class Decoder(nn.Module):
+    """(B, D, *S / stride) -> (B, outputs, *S)."""
+
+    def __init__(self, config: Config, channels: int, outputs: int, dims: int) -> None:
+        super().__init__()
+        self.patch, widths = config.patch, config.widths[::-1]
+        self.stem = CONV[dims](channels, widths[0], 3, padding=1)
+        layers: list[nn.Module] = [SpaceAttention(widths[0])] if config.attention else []
+        for level, width in enumerate(widths):
+            if level:
+                layers.append(Resample(widths[level - 1], width, dims, down=False))
+            layers += [Residual(width, dims, config.dropout) for _ in range(config.blocks)]
+        self.layers = nn.Sequential(*layers, norm(widths[-1]))
+        self.head = CONV[dims](widths[-1], outputs * config.patch**dims, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return depth_to_space(self.head(F.silu(self.layers(self.stem(z)))), self.patch)

@@ -1,0 +1,108 @@
+"""A transformer over token sequences that lie on a grid: RMS norm, rotary positions, QK-norm, and an explicit key-value cache.
+
+Sources: RMS norm Zhang & Sennrich 2019; rotary positions Su et al. 2021, split over the axes of the grid; QK-norm Henry et al. 2020;
+squared ReLU So et al. 2021.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass
+class Cache:
+    """Keys and values of the tokens seen so far, one pair per layer; made by `Transformer.cache`, filled by its forward."""
+
+    keys: list[Tensor]  # each (B, heads, T_max, D/heads)
+    values: list[Tensor]
+    length: int = 0  # tokens seen
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store k, v (B, heads, T, D/heads) behind what is there and return all there is."""
+        end = self.length + k.shape[2]
+        self.keys[layer][:, :, self.length : end] = k
+        self.values[layer][:, :, self.length : end] = v
+        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+
+
+class Transformer(nn.Module):
+    """(B, T, D) -> (B, T, D). `grid` names the sizes of the axes that the T tokens run through, last axis fastest."""
+
+    def __init__(self, width: int, depth: int, heads: int, grid: tuple[int, ...], *, causal: bool, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.width, self.heads = width, heads
+        self.blocks = nn.ModuleList(Block(width, heads, causal, dropout) for _ in range(depth))
+        self.register_buffer("rotation", rotary(grid, width // heads), persistent=False)  # angles (T, D/heads/2)
+
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        start = cache.length if cache else 0
+        angles = self.rotation[start : start + x.shape[1]]
+        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, cos, sin, cache, layer)
+        if cache:
+            cache.length += x.shape[1]
+        return x
+
+    def cache(self, batch: int) -> Cache:
+        """An empty cache for `batch` sequences."""
+        weight = self.blocks[0].qkv.weight
+        shape = (batch, self.heads, len(self.rotation), self.width // self.heads)
+        empty = [[weight.new_empty(shape) for _ in self.blocks] for _ in range(2)]
+        return Cache(*empty)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, width: int, heads: int, causal: bool, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.causal, self.dropout = heads, causal, dropout
+        self.norm1, self.norm2 = nn.RMSNorm(width, eps=1e-6), nn.RMSNorm(width, eps=1e-6)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(4 * width, width, bias=False)
+        nn.init.zeros_(self.out.weight)  # every block starts as the identity
+        nn.init.zeros_(self.down.weight)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: Cache | None, layer: int) -> Tensor:
+        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, T, D/heads)
+        q, k = rotate(unit(q), cos, sin), rotate(unit(k), cos, sin)
+        if cache:
+            k, v = cache.extend(layer, k, v)
+        causal = self.causal and q.shape[2] > 1  # a single new token may look at all before it
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        x = x + self._drop(self.out(mixed.transpose(1, 2).flatten(2)))
+        return x + self._drop(self.down(F.relu(self.up(self.norm2(x))).square()))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+def unit(x: Tensor) -> Tensor:
+    """QK-norm: vectors of root mean square 1, so that attention logits stay bounded by sqrt(D/heads)."""
+    return F.rms_norm(x, x.shape[-1:], eps=1e-6)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate pairs of components of x (B, heads, T, D) by the angles of each token (T, D/2).  Su et al. 2021, eq. 34."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+def rotary(grid: tuple[int, ...], width: int, base: float = 100.0) -> Tensor:
+    """Angles (T, width/2): the frequencies are dealt out in turn to the axes that have more than one place.
+
+    A low base suits grids of tens of points per axis; text of thousands of tokens wants 10000.
+    """
+    grid = tuple(side for side in grid if side > 1) or (1,)
+    axes = torch.meshgrid(*(torch.arange(side, dtype=torch.float32) for side in grid), indexing="ij")
+    position = torch.stack([axis.flatten() for axis in axes], dim=1)  # (T, axes)
+    pairs = torch.arange(width // 2)
+    frequency = base ** -((pairs // len(grid)) / (width / 2 / len(grid)))
+    return position[:, pairs % len(grid)] * frequency

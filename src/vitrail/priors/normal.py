@@ -1,0 +1,43 @@
+"""The fixed standard normal: what a VAE's posterior is pulled towards, and what a GAN draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field
+from torch import Tensor
+
+from vitrail.priors._prior import Prior
+from vitrail.priors._prior import Settings as PriorSettings
+from vitrail.samplers import noise
+from vitrail.types import Config as PartConfig
+from vitrail.types import LatentSpec
+
+
+class Settings(PriorSettings):
+    """How to draw."""
+
+    temperature: float = Field(1.0, ge=0, description="standard deviation of the noise")
+
+
+class Config(PartConfig):
+    """Standard normal latents."""
+
+    sampling: Settings = Field(Settings(), description="how to draw when the user says nothing")
+
+    def build(self, spec: LatentSpec, classes: int) -> Prior:
+        return Normal(spec)
+
+
+class Normal(Prior):
+    """z ~ N(0, I) in the codec's normalised latent space; knows no classes."""
+
+    classes = 0
+
+    def __init__(self, spec: LatentSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def draw(self, seed: int, numbers: Sequence[int], label: Tensor, settings: PriorSettings) -> Tensor:
+        assert isinstance(settings, Settings)
+        return settings.temperature * noise.normal(seed, numbers, self.spec.shape)

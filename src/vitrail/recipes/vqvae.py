@@ -1,0 +1,32 @@
+"""VQ-VAE: pictures as a grid of codes, and a transformer that dreams up such grids.
+
+    vitrail train vqvae --data fashion-mnist --out runs/fashion --budget 6min
+
+Paper: van den Oord et al. 2017, "Neural discrete representation learning"; the lookup of Yu et al. 2022 ("Improved VQGAN").
+Reading order: networks/autoencoder/conv.py, bottlenecks/vq.py, codecs/codec.py, priors/autoregressive.py, training/steps.py.
+"""
+
+from __future__ import annotations
+
+from vitrail.bottlenecks import vq
+from vitrail.model.recipe import Recipe, Stage, Training
+from vitrail.networks.autoencoder import conv
+from vitrail.objectives.reconstruction import mse
+from vitrail.priors import autoregressive
+
+
+def recipe() -> Recipe:
+    """Stride 4: 28x28 pictures become 7x7 codes of 9 bits, 0.56 bits per pixel."""
+    return Recipe(
+        name="vqvae",
+        network=conv.Config(widths=(64, 128), blocks=1, patch=2),
+        bottleneck=vq.Config(size=512, channels=16),
+        reconstruction=mse.Config(),
+        prior=autoregressive.Config(width=256, depth=4, heads=4),
+        weights={"commitment": 0.01},
+        training=Training(
+            budget="20 epochs",
+            codec=Stage(batch=128, lr=1e-3),
+            prior=Stage(batch=128, lr=1e-3, weight_decay=0.01),
+        ),
+    )

@@ -1,0 +1,25 @@
+"""Noise that belongs to a sample: a pure function of the seed and the sample's number, on every machine and in every batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def generator(seed: int, number: int) -> np.random.Generator:
+    """The random stream of sample `number`: Philox, a counter-based generator keyed by both.  Salmon et al. 2011."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, number], dtype=np.uint64)))
+
+
+def uniform(seed: int, numbers: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """(B, *shape) float64 in [0, 1), one row per sample number."""
+    return torch.stack([torch.from_numpy(generator(seed, number).random(shape)) for number in numbers])
+
+
+def normal(seed: int, numbers: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """(B, *shape) float32 standard normal, one row per sample number."""
+    rows = [generator(seed, number).standard_normal(shape) for number in numbers]
+    return torch.from_numpy(np.stack(rows)).float()
