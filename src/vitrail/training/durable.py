@@ -1,0 +1,84 @@
+"""Files and folders that are either complete or not there, also after a crash of the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from vitrail.errors import Interrupted
+
+BESIDE = ".unfinished"  # ending of what is still being written, or already being removed
+
+
+@contextlib.contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn a full disk or another failure to write into Interrupted, one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Interrupted(
+            f"cannot write {path}: {reason}; earlier checkpoints are intact: make room, then run the same command again"
+        ) from error
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files so that it appears at once and complete; one of that name is replaced. Raises OSError."""
+    beside = path.with_name(path.name + BESIDE)
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        for name, content in files.items():
+            _write_through(beside / name, content)
+        sync_folder(beside)
+        remove_folder(path)
+        beside.rename(path)
+    except OSError:
+        shutil.rmtree(beside, ignore_errors=True)  # gives its room back
+        raise
+    sync_folder(path.parent)
+
+
+def write_file(path: Path, content: bytes, through: bool = False) -> None:
+    """Replace a file so that readers see the old or the new one; `through`: it is on the disk when this returns."""
+    beside = path.with_name(path.name + BESIDE)
+    try:
+        _write_through(beside, content) if through else beside.write_bytes(content)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder if it is there; interrupted half-way it no longer carries its name."""
+    if path.exists():
+        going = path.with_name(path.name + ".old" + BESIDE)
+        shutil.rmtree(going, ignore_errors=True)
+        path.rename(going)
+        shutil.rmtree(going, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path, prefix: str) -> None:
+    """Remove what an interrupted process left behind."""
+    for left in folder.glob(f"{prefix}*{BESIDE}"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Make names in a folder survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,62 @@
+"""What one stage of training is given and what it gives back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from vitrail.model.recipe import Stage
+from vitrail.training.budget import Budget
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a step module makes of a batch: unweighted losses, scalar or (B,), and scalars for the log."""
+
+    terms: dict[str, Tensor]
+    stats: dict[str, Tensor] = field(default_factory=dict)
+
+
+class StepModule(nn.Module, ABC):
+    """What the loop trains: single-device, and ignorant of precision, processes and optimisers.
+
+    Its randomness comes from torch's global generator, which the loop seeds before every step.
+    """
+
+    @abstractmethod
+    def forward(self, batch: Any) -> Losses:
+        """Losses of a batch, or of one round of a batch that is accumulated in several."""
+
+    @abstractmethod
+    def after_step(self) -> None:
+        """Called once per step, after the optimiser; also if the step was refused, when values may not be finite."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage: which module learns from which batches, how, and for how long."""
+
+    name: str  # "codec" or "prior"; names the stage's checkpoints and log lines
+    module: StepModule
+    batches: Callable[[int], Iterator[Any]]  # from a step on, endless: this process's part, dataclasses of tensors
+    config: Stage
+    weights: Mapping[str, float]  # of terms; a term not named counts 1
+    budget: Budget
+    samples: int  # size of the training set, which epochs are counted in
+    preview: Callable[[nn.Module, int], None] | None = None  # (averaged module in eval mode, step), first process only
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stage at its end. The job's module holds the final weights."""
+
+    steps: int
+    seconds: float  # spent training, over all resumes
+    metrics: dict[str, Any]  # the last line of the log
+    averaged: nn.Module  # the module with the moving average of its weights; the job's own where there is no average
+    precision: dict[str, Any]  # what was measured and chosen at the start
+    refused: int  # steps left out for a loss or gradient that was not finite

@@ -1,0 +1,164 @@
+"""The training loop: one for every stage, from its newest checkpoint to the end of its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from vitrail.errors import Interrupted
+from vitrail.model.recipe import Training
+from vitrail.training import distributed, durable, guard, precision, stopping
+from vitrail.training.gradient import backward, cut, onto, read, seed_step
+from vitrail.training.job import Finished, Job
+from vitrail.training.journal import Journal, Moment, Show
+from vitrail.training.learner import Learner, learner
+from vitrail.training.precision import Precision
+from vitrail.training.schedule import factor
+from vitrail.training.state import State
+from vitrail.training.store import Store
+
+MARGIN = 1.25  # a wall-clock stage ends when this many times its last step would no longer fit
+
+
+def run(job: Job, folder: Path, training: Training, show: Show | None = None) -> Finished:
+    """Train one stage in a run folder. Called again, it goes on from the newest checkpoint, or returns at once.
+
+    What a step draws depends only on (seed, stage, step, process), so a resumed stage repeats the undisturbed one.
+    Raises Interrupted after a stop signal or on a full disk, VitrailError if the loss stays not finite,
+    ModelError if the checkpoint belongs to another recipe, UsageError if a weight names no term.
+    """
+    started, ranks = perf_counter(), distributed.current()
+    config, device, budget = job.config, ranks.device, job.budget.resolved(job.samples)
+    pupil = learner(job.module, config, device)
+    store = Store(folder / "checkpoints", job.name, training, ranks)
+    state = store.restore(pupil) or State()
+    if state.finished:
+        return _finished(pupil, state)
+    with ExitStack() as open_until_end:
+        stop = open_until_end.enter_context(stopping.watched())
+        batches = job.batches(state.step)
+        if not state.precision:
+            batches = _choose_precision(job, batches, training, ranks, state)
+        autocast = open_until_end.enter_context(precision.applied(Precision(**state.precision), device))
+        journal = open_until_end.enter_context(Journal(folder, job.name, state.step, ranks.first, show))
+        if training.compile:
+            job.module.compile()
+        net = ranks.average_gradients(job.module)
+        clock = Clock(started, state, config.batch)
+        store.save(pupil, state)  # at step 0, so that there is always one to go back to
+        previewed, preview_cost = state.seconds, 0.0
+
+        while not state.finished:
+            began = perf_counter()
+            batch = onto(device, next(batches))
+            seed_step(training.seed, job.name, state.step, ranks.rank, device)
+            values = backward(net, batch, config.accumulate, job.weights, autocast)
+            values["grad_norm"] = pupil.optimiser.gradient_norm()
+            numbers = read(values)
+
+            ahead = MARGIN * (perf_counter() - began) + store.cost + preview_cost  # seconds until the end, if it is now
+            wishes = [not guard.acceptable(numbers), stop.requested, clock.seconds(), ahead]
+            refused, stopped, seconds, ahead = ranks.highest(wishes)
+            used = budget.progress(state.step + 0.5, (state.step + 0.5) * config.batch, state.seconds)
+            rate = config.lr * state.rate_scale * factor(used, config.warmup, config.decay)
+            if refused:
+                state.refuse()
+            else:
+                pupil.step(rate, numbers["grad_norm"], config.clip, state.step - state.refused)
+                state.take(numbers)
+            job.module.after_step()
+            pupil.optimiser.clear()
+            state.step, state.seconds = state.step + 1, seconds
+            state.finished = budget.progress(state.step, state.step * config.batch, seconds + ahead) == 1
+
+            if state.step % training.log == 0 or state.finished:
+                state.last = clock.line(job.name, state, state.means(ranks), rate)
+                journal.write(state.last)
+            if journal.due(seconds) or state.finished:
+                progress = 1.0 if state.finished else budget.progress(state.step, state.step * config.batch, seconds)
+                journal.beat(clock.moment(job.name, state, progress, numbers["loss"]), seconds)
+            if job.preview and (state.finished or seconds - previewed >= training.preview):
+                ranks.first_does(partial(_preview, job, pupil, state.step, folder))
+                previewed, preview_cost = seconds, clock.seconds() - seconds
+            sound = state.refused_in_row < guard.TOLERATED
+            if sound and (state.finished or stopped or store.due(state)):
+                journal.sync()
+                sound = store.save(pupil, state)
+            if not sound:
+                state = guard.rolled_back(job.name, state, store.restore(pupil) or State())
+                batches = job.batches(state.step)
+                journal.start_from(state.step)
+            if stopped and not state.finished:
+                raise Interrupted(
+                    f"stopped at step {state.step} of the {job.name} stage; the same command goes on from there"
+                )
+    return _finished(pupil, state)
+
+
+class Clock:
+    """Time spent in a stage over all resumes, and the speeds derived from it."""
+
+    def __init__(self, started: float, state: State, batch: int) -> None:
+        self.zero, self.batch = started - state.seconds, batch
+        self.first_step, self.first_seconds = state.step, self.seconds()
+        self.line_step, self.line_seconds = self.first_step, self.first_seconds
+
+    def seconds(self) -> float:
+        """Seconds spent so far."""
+        return perf_counter() - self.zero
+
+    def moment(self, stage: str, state: State, progress: float, loss: float) -> Moment:
+        """Where the stage is, with the speed since it was started or resumed."""
+        passed = max(state.seconds - self.first_seconds, 1e-9)
+        rate = max(state.step - self.first_step, 0) * self.batch / passed
+        eta = state.seconds * (1 - progress) / progress if progress else float("nan")
+        return Moment(stage, state.step, progress, loss, rate, eta)
+
+    def line(self, stage: str, state: State, means: dict[str, float], rate: float) -> dict[str, Any]:
+        """A line of the log; `means` are those since the line before it."""
+        steps, passed = state.step - self.line_step, max(state.seconds - self.line_seconds, 1e-9)
+        self.line_step, self.line_seconds = state.step, state.seconds
+        grouped = {
+            group: {name.partition(".")[2]: value for name, value in means.items() if name.startswith(f"{group}.")}
+            for group in ("terms", "stats")
+        }
+        time = {"seconds": round(state.seconds, 3), "images_per_second": round(max(steps, 0) * self.batch / passed, 1)}
+        return {
+            "stage": stage,
+            "step": state.step,
+            "images": state.step * self.batch,
+            "loss": means.get("loss"),
+            **grouped,
+            "lr": rate,
+            "grad_norm": means.get("grad_norm"),
+            "refused": state.refused,
+            "time": time,
+        }
+
+
+def _choose_precision(
+    job: Job, batches: Iterator[Any], training: Training, ranks: distributed.Ranks, state: State
+) -> Iterator[Any]:
+    """Decide the stage's precision with its first batch, which is then handed out again."""
+    first = next(batches)
+    part, _, _ = next(cut(first, job.config.accumulate))
+    choice = precision.choose(job.module, onto(ranks.device, part), job.weights, training, ranks)
+    state.precision = choice.printed()
+    return chain([first], batches)
+
+
+def _preview(job: Job, pupil: Learner, step: int, folder: Path) -> None:
+    """Show the averaged module to the recipe's preview. A full disk counts as an interruption."""
+    assert job.preview
+    with durable.storing(folder / "samples"), pupil.average.used() as module:
+        job.preview(module, step)
+
+
+def _finished(pupil: Learner, state: State) -> Finished:
+    averaged = pupil.average.module()
+    return Finished(state.step, state.seconds, state.last, averaged, state.precision, state.refused)

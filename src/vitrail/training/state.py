@@ -1,0 +1,54 @@
+"""The numbers of a stage that a checkpoint keeps. JSON gives Python floats back exactly, so resuming is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from vitrail.training.distributed import Ranks
+
+
+@dataclass
+class State:
+    """Where a stage is."""
+
+    step: int = 0  # steps done, refused ones included
+    seconds: float = 0.0  # spent so far
+    refused: int = 0  # steps whose loss or gradient was not finite
+    refused_in_row: int = 0
+    rollbacks: int = 0
+    rate_scale: float = 1.0  # halved by every rollback
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)  # since the last log line: sum and count by name
+    last: dict[str, Any] = field(default_factory=dict)  # the last log line
+    precision: dict[str, Any] = field(default_factory=dict)
+    finished: bool = False
+
+    def printed(self) -> dict[str, Any]:
+        """JSON form; `State(**printed)` reads it back."""
+        return asdict(self)
+
+    def refuse(self) -> None:
+        """Count a step that was left out."""
+        self.refused += 1
+        self.refused_in_row += 1
+
+    def take(self, numbers: Mapping[str, float]) -> None:
+        """Count a step that was made, and add its numbers to those of the next log line."""
+        self.refused_in_row = 0
+        sums = self.sums
+        for name, number in numbers.items():
+            total, count = sums.get(name, (0.0, 0))
+            sums[name] = (total + number, count + 1)
+
+    def means(self, ranks: Ranks) -> dict[str, float]:
+        """Means since the last log line, over steps and processes; starts the next line."""
+        self.share(ranks)
+        means = {name: total / count for name, (total, count) in self.sums.items()}
+        self.sums = {}
+        return means
+
+    def share(self, ranks: Ranks) -> None:
+        """Give every process the mean sums, so that any of them may write or resume from a checkpoint."""
+        totals = ranks.mean([total for total, _ in self.sums.values()])
+        self.sums = {name: (total, self.sums[name][1]) for name, total in zip(self.sums, totals, strict=True)}
