@@ -1,4 +1,4 @@
-"""How data is read: size, crop, colour, augmentation, hold-out. Part of every recipe, so it is recorded with the model."""
+"""How data is read: size, crop, colour, augmentation, hold-out; part of every recipe, so recorded with the model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class DataConfig(Config):
         None,
         ge=1,
         le=8192,
-        description="side of the square pictures in pixels; None: the source's own size where all share one of at most 256, "
-        "else the power of two at or below the median shorter side, at most 128",
+        description="side of the square pictures in pixels; None: the pictures' own where all share one of at most 256,"
+        " else the power of two at or below the median shorter side, at most 128",
     )
     fit: Literal["crop", "pad", "stretch"] = Field(
         "crop", description="how other shapes become square: cut the middle out, repeat the edges, or distort"
@@ -29,6 +29,8 @@ class DataConfig(Config):
     max_pixels: int = Field(
         89_000_000, ge=1, le=178_000_000, description="a picture with more pixels is set aside unread"
     )
-    memory: float = Field(4.0, gt=0, description="GiB of decoded pictures to keep in memory; larger sets are read as needed")
+    memory: float = Field(
+        4.0, gt=0, description="GiB of decoded pictures to keep in memory; larger sets are read as needed"
+    )
     workers: int = Field(2, ge=0, description="reader processes where the data is not in memory")
     strict: bool = Field(False, description="stop at the first unreadable file instead of setting it aside")

@@ -1,0 +1,102 @@
+"""Letters and figures drawn from the fonts that matplotlib ships: an endless set, at any size, without a download.
+
+`glyphs` or `glyphs:5000` (training pictures). White on black, grey, 36 classes, each with a random turn, slant, size
+and place. Picture i is a pure function of i; the test part is drawn from other random numbers than the training part.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vitrail.data.config import DataConfig
+from vitrail.data.noise import GLYPHS, stream
+from vitrail.data.source import Part, Pixels, Progress, Source, digest, same_shape, silent
+from vitrail.errors import UsageError
+
+NAMES = ("glyphs",)
+CLASSES = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+SIZE = 32  # pixels, where the user gives none
+COUNT = 20_000  # training pictures, where the user gives no number; the test part has a tenth of them
+MOST = 10_000_000
+FAMILIES = re.compile(r"(DejaVu(Sans|Serif)(Mono)?|STIXGeneral|cm(b|r|ss|ti|tt)10)(-|Bol|Ita|$)")
+VERSION = "1"  # of the drawing; another drawing is another data set
+CANVAS = 3  # drawn this many times larger, then reduced
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Draws picture i of a part; class i % 36."""
+
+    part: int  # 0 train, 1 test
+    size: int
+
+    def __call__(self, i: int, least: int | None = None) -> Pixels:
+        rng = stream(0, GLYPHS, i, self.part)
+        fonts = font_files()
+        return draw(CLASSES[i % len(CLASSES)], fonts[int(rng.integers(len(fonts)))], self.size, rng)
+
+
+def accepts(text: str) -> bool:
+    return text.partition(":")[0] in NAMES
+
+
+def open(text: str, config: DataConfig, progress: Progress = silent) -> Source:
+    """The set at `config.size`. Raises UsageError where what follows the colon is no number of pictures."""
+    _, colon, number = text.partition(":")
+    if colon and not (number.isdecimal() and len(CLASSES) <= int(number) <= MOST):
+        raise UsageError(f"'{text}': after the colon goes a number from {len(CLASSES)} to {MOST}")
+    count, size = int(number or COUNT), config.size or SIZE
+    return Source(text, _part(0, count, size), _part(1, max(len(CLASSES), count // 10), size), CLASSES)
+
+
+def _part(part: int, count: int, size: int) -> Part:
+    return Part(
+        keys=tuple(f"{i:08d}" for i in range(count)),
+        labels=np.arange(count, dtype=np.int64) % len(CLASSES),
+        shapes=same_shape(count, (size, size, 1)),
+        read=Drawn(part, size),
+        stamp=digest("glyphs", VERSION, str((part, size)), *(path.name for path in font_files())),
+    )
+
+
+def draw(letter: str, font: Path, size: int, rng: np.random.Generator) -> Pixels:
+    """One letter as (size, size, 1), white on black, turned, slanted, scaled and moved at random."""
+    wide = size * CANVAS
+    sheet = _upright(letter, font, wide)
+    moved = sheet.transform((wide, wide), Image.Transform.AFFINE, _affine(wide, rng), Image.Resampling.BILINEAR)
+    return np.asarray(moved.reduce(CANVAS))[..., None]
+
+
+def _affine(side: int, rng: np.random.Generator) -> tuple[float, ...]:
+    """Six coefficients that say for each place of the result where it comes from, turning about the middle."""
+    angle, slant = np.radians(rng.uniform(-15, 15)), rng.uniform(-0.2, 0.2)
+    stretch = np.diag(1 / rng.uniform(0.75, 1.15, size=2))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = stretch @ np.array([[1, slant], [0, 1]]) @ turn
+    middle = np.full(2, side / 2)
+    offset = middle - matrix @ (middle + rng.uniform(-0.08, 0.08, size=2) * side)
+    return (*matrix[0], offset[0], *matrix[1], offset[1])
+
+
+@lru_cache(maxsize=1)
+def font_files() -> tuple[Path, ...]:
+    """Text fonts that have every letter and figure; symbol fonts put other signs in their places."""
+    import matplotlib  # lazily, it takes a while
+
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return tuple(sorted(path for path in folder.glob("*.ttf") if FAMILIES.match(path.stem)))
+
+
+@lru_cache(maxsize=1024)  # every letter of every font
+def _upright(letter: str, font: Path, side: int) -> Image.Image:
+    """The letter in the middle of a square, as its font draws it."""
+    sheet = Image.new("L", (side, side))
+    ink = ImageFont.truetype(font, side * 3 // 5, layout_engine=ImageFont.Layout.BASIC)
+    ImageDraw.Draw(sheet).text((side / 2, side / 2), letter, fill=255, font=ink, anchor="mm")
+    return sheet
