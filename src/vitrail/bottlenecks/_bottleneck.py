@@ -15,6 +15,7 @@ class Bottleneck(nn.Module):
     channels: int  # C of z
     levels: int = 0  # Q; 0 where there are no codes
     size: int = 0  # K, codes per level
+    noisy: bool = False  # in training mode z is drawn from a posterior, in eval mode it is the posterior's mean
 
     def forward(self, h: Tensor) -> Latent:
         """(B, width, *S) -> Latent."""

@@ -26,6 +26,8 @@ class Config(PartConfig):
 class Gaussian(Bottleneck):
     """z = mean + std * noise in training, z = mean in eval."""
 
+    noisy = True
+
     def __init__(self, width: int, channels: int, free_bits: float = 0.0) -> None:
         super().__init__()
         self.channels, self.free_nats = channels, free_bits * math.log(2)

@@ -1,0 +1,43 @@
+"""The model card: what a model is, what it was made from, and how to use it, written beside its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vitrail.data.dataset import Dataset
+from vitrail.model import folder
+from vitrail.model.model import Model
+from vitrail.training import durable
+
+
+def save(model: Model, run: Path, data: Dataset) -> None:
+    """Write the model folder of a run, card included."""
+    with durable.storing(run / "model"):
+        folder.save(model, run / "model", text(model, run, data))
+
+
+def text(model: Model, run: Path, data: Dataset) -> str:
+    """The card as markdown."""
+    spec, latent = model.spec, model.codec.latent_spec()
+    codes = f"{latent.levels} x {' x '.join(map(str, latent.grid))} codes of {latent.size}" if latent.size else f"floats {latent.shape}"
+    weights = sum(parameter.numel() for part in (model.codec, model.prior) if part is not None for parameter in part.parameters())
+    return f"""# {model.recipe.name}, trained with vitrail
+
+| | |
+|---|---|
+| data | {spec.modality}, shape {spec.shape}, {len(data)} training samples, fingerprint {data.fingerprint} |
+| classes | {", ".join(spec.classes) or "none"} |
+| latent | {codes} |
+| parts | {model.recipe.network.part()}, {model.recipe.bottleneck.part()}, {model.recipe.reconstruction.part()}, {model.recipe.prior.part()} |
+| weights | {weights:,} |
+| training | {model.recipe.training.budget}, seed {model.recipe.training.seed} |
+
+```python
+import vitrail
+model = vitrail.load("{run.name}")
+pictures = model.sample(16, seed=0)       # (16, {", ".join(map(str, spec.shape))}) in [0, 1]
+again = model.reconstruct(pictures)
+```
+
+Weights are safetensors, settings are in config.json; nothing in this folder is code.
+"""

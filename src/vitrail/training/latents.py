@@ -1,0 +1,88 @@
+"""The latents of a whole training set: made once after the codec's stage, kept in the run folder, read by the prior's stage."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from vitrail.codecs.codec import Codec
+from vitrail.data.dataset import Dataset
+from vitrail.data.loader import Loader, in_order
+from vitrail.training import durable
+from vitrail.training.gradient import Autocast, seed_step
+from vitrail.training.steps import CodeBatch
+
+CHUNK = 256  # pictures encoded at once
+SMALLEST_STD = 1e-4  # a channel that hardly varies is not blown up
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Codes (N, Q, *S), or normalised z (N, C, *S) where there are none, with their labels (N,)."""
+
+    latent: Tensor
+    label: Tensor
+    seconds: float  # that encoding took
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def stream(self, loader: Loader, start: int) -> Iterator[CodeBatch]:
+        """Batches from a step on, in the loader's order."""
+        for step in count(start):
+            index = torch.from_numpy(loader.positions(step)[0])
+            latent = self.latent[index]
+            yield CodeBatch(latent if latent.is_floating_point() else latent.long(), self.label[index])
+
+
+def read(path: Path, codec: Codec) -> Latents:
+    """What `make` wrote; sets the codec's latent mean and std as well."""
+    with safetensors.safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        seconds = json.loads(file.metadata()["vitrail"])["seconds"]
+    codec.mean.copy_(tensors["mean"])
+    codec.std.copy_(tensors["std"])
+    latent = tensors["latent"]
+    return Latents(codec.normalised(latent) if latent.is_floating_point() else latent, tensors["label"], seconds)
+
+
+@torch.no_grad()
+def make(path: Path, codec: Codec, data: Dataset, seed: int, autocast: Autocast) -> None:
+    """Encode a data set into a file, unless it is there: latents, labels, and the mean and std of z per channel."""
+    if path.exists():
+        return
+    started = time.perf_counter()
+    device = codec.mean.device
+    bottleneck = codec.eval().bottleneck.train(codec.bottleneck.noisy)
+    kept, labels, total, squares, values = [], [], 0.0, 0.0, 0
+    for step, batch in enumerate(in_order(data, CHUNK)):
+        seed_step(seed, "latents", step, 0, device)
+        with autocast():
+            latent = codec.squeeze(batch.x.to(device))
+        z = latent.z.double().flatten(2) if latent.z.dim() > 2 else latent.z.double().unsqueeze(2)  # (B, C, S)
+        total, squares, values = total + z.sum((0, 2)), squares + z.square().sum((0, 2)), values + len(z) * z.shape[2]
+        kept.append((latent.z if latent.codes is None else latent.codes.to(_smallest(codec.bottleneck.size))).cpu())
+        labels.append(batch.label)
+    bottleneck.eval()
+    mean = total / values
+    std = (squares / values - mean.square()).clamp_min(0).sqrt()
+    tensors = {"latent": torch.cat(kept), "label": torch.cat(labels), "mean": mean.float().cpu()}
+    tensors["std"] = torch.where(std > SMALLEST_STD, std, 1.0).float().cpu()
+    told = {"vitrail": json.dumps({"seconds": time.perf_counter() - started})}
+    with durable.storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_file(path, safetensors.torch.save(tensors, told), through=True)
+
+
+def _smallest(size: int) -> torch.dtype:
+    """The smallest integer type that holds codes below `size`."""
+    return torch.uint8 if size <= 256 else torch.int16 if size <= 1 << 15 else torch.int32

@@ -1,0 +1,55 @@
+"""What training shows of itself: originals over reconstructions, and samples, as pictures in the run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vitrail.codecs.codec import Codec
+from vitrail.data.dataset import Dataset
+from vitrail.data.modalities import image
+from vitrail.model.model import Model
+from vitrail.model.recipe import Recipe
+from vitrail.priors._prior import Prior
+from vitrail.training.steps import CodecStep, PriorStep
+from vitrail.types import DataSpec
+
+PICTURES = 16  # originals shown
+COLUMNS = 8  # of originals and reconstructions
+SAMPLES = 36
+LEAST = 56  # pixels; smaller pictures are enlarged
+
+
+def reconstructions(recipe: Recipe, data: Dataset, module: nn.Module, path: Path) -> None:
+    """Rows of originals, each over its reconstruction."""
+    assert isinstance(module, CodecStep)
+    x = image.as_tensor(chosen(data))
+    save(pairs(x, Model(recipe, data.spec, module.codec, None).reconstruct(x).cpu()), path, COLUMNS)
+
+
+def samples(recipe: Recipe, spec: DataSpec, codec: Codec, module: nn.Module, path: Path) -> None:
+    """A square of samples with the numbers 0, 1, 2, ... of the run's seed, the same noise every time."""
+    prior = module.prior if isinstance(module, PriorStep) else module
+    assert isinstance(prior, Prior)
+    model = Model(recipe, spec, codec, prior)
+    save(model.sample(SAMPLES, seed=recipe.training.seed).cpu(), path)
+
+
+def chosen(data: Dataset) -> Tensor:
+    """(B, C, H, W) uint8: samples spread evenly over a data set."""
+    return data.images(np.unique(np.linspace(0, len(data) - 1, PICTURES).astype(np.int64)))
+
+
+def pairs(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Originals and reconstructions (B, C, H, W) in rows of COLUMNS that alternate."""
+    rows = [row for a, b in zip(x.split(COLUMNS), x_hat.split(COLUMNS), strict=True) for row in (a, b)]
+    return torch.cat(rows)
+
+
+def save(pictures: Tensor, path: Path, columns: int | None = None) -> None:
+    """Write a grid whose pictures are large enough to see."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save_grid(path, pictures, columns, least=LEAST)

@@ -1,0 +1,129 @@
+"""A whole run: open the data, train the codec, encode the data, train or fit the prior, save the model.
+
+Every stage finds what is already done in the run folder, so calling it again resumes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from vitrail.codecs.codec import Codec
+from vitrail.data.dataset import Dataset, open_parts
+from vitrail.data.loader import Loader
+from vitrail.data.source import Progress, silent
+from vitrail.model import folder as model_folder
+from vitrail.model.build import build_codec, build_prior, check
+from vitrail.model.model import Model
+from vitrail.model.recipe import Recipe, Stage
+from vitrail.priors._prior import Prior
+from vitrail.training import budget, card, distributed, latents, loop, precision, preview
+from vitrail.training.budget import Budget
+from vitrail.training.distributed import Ranks
+from vitrail.training.folder import claim
+from vitrail.training.job import Finished, Job
+from vitrail.training.journal import Show
+from vitrail.training.latents import Latents
+from vitrail.training.precision import Precision
+from vitrail.training.steps import CodecStep, PriorStep
+
+SMALLEST_STAGE = 1.0  # seconds left to a prior whose share encoding has used up
+
+
+def train(recipe: Recipe, source: str, out: Path, *, show: Show | None = None, reading: Progress = silent) -> Model:
+    """Train a recipe on a source in a run folder; called again, it resumes, and returns at once when all is done.
+
+    show: called with every moment of training. reading: called while pictures are decoded.
+    Raises DataError, UsageError (parts that do not fit, a folder of another run) and Interrupted (checkpoint written).
+    """
+    with distributed.joined() as ranks:
+        data, heldout = open_parts(source, recipe.data, progress=reading)
+        check(recipe, data.spec)
+        ranks.first_does(partial(claim, out, recipe, source, data))
+        run = Run(recipe, data, heldout, out, ranks, show)
+        return run.finished() or run.trained()
+
+
+class Run:
+    """One run under way."""
+
+    def __init__(
+        self, recipe: Recipe, data: Dataset, heldout: Dataset, out: Path, ranks: Ranks, show: Show | None
+    ) -> None:
+        self.recipe, self.data, self.heldout = recipe, data, heldout
+        self.out, self.ranks, self.show = out, ranks, show
+
+    def finished(self) -> Model | None:
+        """The model of a run that is done."""
+        return model_folder.load(self.out / "model") if (self.out / "model" / "config.json").exists() else None
+
+    def trained(self) -> Model:
+        """Both stages, from wherever they are, and the model saved."""
+        recipe, spec = self.recipe, self.data.spec
+        codec = build_codec(recipe, spec)
+        prior = build_prior(recipe, spec, codec)
+        whole = budget.read(recipe.training.budget)
+        first, second = budget.split(whole, recipe.training.share) if prior.trains else (whole, whole)
+        ended = self.codec_stage(codec, first)
+        codec = ended.averaged.codec
+        if prior.trains or prior.fits:
+            prior = self.prior_stage(prior, codec, self.encoded(codec, ended), second)
+        model = Model(recipe, spec, codec, prior).to("cpu")
+        self.ranks.first_does(partial(card.save, model, self.out, self.data))
+        return model
+
+    def codec_stage(self, codec: Codec, allowed: Budget) -> Finished:
+        """Train the codec."""
+        recipe, config = self.recipe, self.recipe.training.codec
+        degradation = recipe.degradation.build() if recipe.degradation else None
+        step = CodecStep(codec, degradation, recipe.training.seed)
+        loader = self.loader(config)
+        draw = partial(preview.reconstructions, recipe, self.heldout)
+        job = Job("codec", step, loader.stream, config, recipe.weights, allowed, len(self.data), self.preview("codec", draw))
+        return loop.run(job, self.out, recipe.training, self.show)
+
+    def encoded(self, codec: Codec, ended: Finished) -> Latents:
+        """The training set's latents, made with the arithmetic that the codec was trained in."""
+        seed, file = self.recipe.training.seed, self.out / "latents" / "train.safetensors"
+        with precision.applied(Precision(**ended.precision), self.ranks.device) as autocast:
+            self.ranks.first_does(partial(latents.make, file, codec, self.data, seed, autocast))
+        return latents.read(file, codec)
+
+    def prior_stage(self, prior: Prior, codec: Codec, encoded: Latents, allowed: Budget) -> Prior:
+        """Train or fit the prior; of a budget in seconds, what encoding took is gone."""
+        recipe, config = self.recipe, self.recipe.training.prior
+        draw = partial(preview.samples, recipe, self.data.spec, codec)
+        if prior.fits:
+            prior.fit(encoded.latent, encoded.label, recipe.training.seed)
+            self.ranks.first_does(partial(draw, prior, self.out / "samples" / "prior.png"))
+            return prior
+        if allowed.unit == "seconds":
+            allowed = replace(allowed, amount=max(allowed.amount - encoded.seconds, SMALLEST_STAGE))
+        stream = partial(encoded.stream, self.loader(config))
+        job = Job("prior", PriorStep(prior), stream, config, {}, allowed, len(self.data), self.preview("prior", draw))
+        return loop.run(job, self.out, recipe.training, self.show).averaged.prior
+
+    def loader(self, config: Stage) -> Loader:
+        """Batches of the training set for this process."""
+        data = self.recipe.data
+        return Loader(
+            self.data,
+            config.batch,
+            self.recipe.training.seed,
+            augment=data,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
+            workers=data.workers,
+        )
+
+    def preview(self, stage: str, draw: Callable[[nn.Module, Path], None]) -> Callable[[nn.Module, int], None]:
+        """What the loop calls to show the averaged module of a stage."""
+
+        def show(module: nn.Module, step: int) -> None:
+            draw(module, self.out / "samples" / f"{stage}_step_{step:06d}.png")
+
+        return show

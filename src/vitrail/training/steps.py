@@ -1,0 +1,66 @@
+"""The step of each stage, written out: what a batch costs the codec, and what it costs the prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vitrail.codecs.codec import Codec
+from vitrail.data.degradations import Degradation
+from vitrail.data.noise import generators
+from vitrail.priors._prior import Prior
+from vitrail.training.job import Losses, StepModule
+from vitrail.types import Batch, Latent
+
+
+class CodecStep(StepModule):
+    """Reconstruct x from its latent; with a degradation, from the latent of a degraded x (Vincent et al. 2008)."""
+
+    def __init__(self, codec: Codec, degradation: Degradation | None, seed: int) -> None:
+        super().__init__()
+        self.codec, self.degradation, self.seed = codec, degradation, seed
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=True)
+
+    def forward(self, batch: Batch) -> Losses:
+        reading = self.codec(batch.x, self._degraded(batch))
+        error = (reading.x_hat - batch.x).square().flatten(1).mean(1)
+        psnr = -10 * error.clamp_min(1e-10).log10().mean()
+        return Losses(reading.terms, {**reading.latent.stats, "psnr": psnr.detach()})
+
+    def after_step(self) -> None:
+        self.step += 1
+        self.codec.bottleneck.after_step()
+
+    def _degraded(self, batch: Batch) -> Tensor | None:
+        """Randomness of (seed, sample, step), so that it depends neither on the batch nor on a process."""
+        if self.degradation is None:
+            return None
+        x = self.degradation(batch.x.cpu(), generators(self.seed, batch.index, int(self.step)))
+        return x.to(batch.x.device)
+
+
+@dataclass(frozen=True)
+class CodeBatch:
+    """Encoded samples on their way into a prior."""
+
+    latent: Tensor  # codes (B, Q, *S) int64, or z (B, C, *S)
+    label: Tensor  # (B,) int64; -1 where unknown
+
+
+class PriorStep(StepModule):
+    """The prior's own terms on latents that were encoded beforehand."""
+
+    def __init__(self, prior: Prior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, batch: CodeBatch) -> Losses:
+        discrete = not batch.latent.is_floating_point()
+        latent = Latent(batch.latent, batch.latent if discrete else None)
+        terms = self.prior.terms(latent, batch.label)
+        return Losses(terms)
+
+    def after_step(self) -> None:
+        """Priors keep no statistics of their own."""
