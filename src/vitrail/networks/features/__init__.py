@@ -1,4 +1,9 @@
-"""One file per feature net that metrics and perceptual losses can look through.
+"""Feature nets for Frechet-like metrics, one per file. Imports types and errors, nothing else of vitrail.
 
-Imports the rest of networks and what networks may import.
+`load_features(path)` tells by the file which net it is.
 """
+
+from vitrail.networks.features._files import load_features, packed
+from vitrail.networks.features._interface import FeatureNet
+
+__all__ = ["FeatureNet", "load_features", "packed"]
