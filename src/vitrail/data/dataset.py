@@ -61,7 +61,7 @@ class Dataset:
         positions = np.asarray(index, dtype=np.int64)
         if self.pixels is not None:
             return torch.from_numpy(self.pixels.numpy()[positions])
-        return torch.from_numpy(np.stack([self._picture(int(i)) for i in positions]))
+        return torch.from_numpy(np.stack([self._named_picture(int(i)) for i in positions]))
 
     def readable(self, index: npt.NDArray[np.int64]) -> tuple[Pixels, npt.NDArray[np.int64]]:
         """(B, C, H, W) and the positions they are of: an unreadable sample is set aside and the next one stands in."""
@@ -73,13 +73,16 @@ class Dataset:
     def _nearest_readable(self, start: int) -> tuple[Pixels, int]:
         for i in (np.arange(start, start + len(self)) % len(self)).tolist():
             try:
-                return self._picture(i), i
+                return self._read(i), i
             except DataError as error:
                 self.set_aside([Quarantined(self.keys[i], str(error))])
         raise DataError(f"none of the {len(self)} samples can be read any more")
 
-    def _picture(self, i: int) -> Pixels:
-        return self._read(i)
+    def _named_picture(self, i: int) -> Pixels:
+        try:
+            return self._read(i)
+        except DataError as error:
+            raise DataError(f"{self.keys[i]}: {error}") from None
 
 
 def open_source(text: str, config: DataConfig, progress: Progress = silent) -> Source:

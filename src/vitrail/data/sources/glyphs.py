@@ -97,6 +97,6 @@ def font_files() -> tuple[Path, ...]:
 def _upright(letter: str, font: Path, side: int) -> Image.Image:
     """The letter in the middle of a square, as its font draws it."""
     sheet = Image.new("L", (side, side))
-    ink = ImageFont.truetype(font, side * 3 // 5, layout_engine=ImageFont.Layout.BASIC)
+    ink = ImageFont.truetype(font, side * 7 // 10, layout_engine=ImageFont.Layout.BASIC)
     ImageDraw.Draw(sheet).text((side / 2, side / 2), letter, fill=255, font=ink, anchor="mm")
     return sheet
