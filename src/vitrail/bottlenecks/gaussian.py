@@ -36,7 +36,7 @@ class Gaussian(Bottleneck):
     def squeeze(self, h: Tensor) -> Latent:
         mean, logvar = self.posterior(h)
         z = mean + (0.5 * logvar).exp() * torch.randn_like(mean) if self.training else mean
-        per_channel = kl_to_standard_normal(mean, logvar).flatten(2).sum(2)  # (B, C) nats
+        per_channel = kl_to_standard_normal(mean, logvar).reshape(*mean.shape[:2], -1).sum(2)  # (B, C) nats
         active = (per_channel.mean(0) > 0.01).float().mean()  # channels that carry information (Burda et al. 2016 count variance)
         kl = per_channel.sum(1)
         return Latent(z, terms={"kl": self._spare(per_channel)}, stats={"kl_nats": kl.mean(), "active_channels": active})

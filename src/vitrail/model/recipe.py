@@ -112,7 +112,7 @@ def parse(tree: Mapping[str, Any]) -> Recipe:
     fields, problems = dict(tree), []
     for slot, folder in SLOTS.items():
         try:
-            fields[slot] = part(folder, tree.get(slot))
+            fields[slot] = part(folder, tree.get(slot), optional=slot == "degradation")
         except ValidationError as error:
             owner = catalog.find(folder, tree[slot]["name"]).Config
             problems += [_explain(found, owner, slot) for found in error.errors()]
@@ -130,9 +130,9 @@ def parse(tree: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def part(folder: str, value: Any) -> Config | None:
-    """A part's Config from "vq", {"name": "vq", "size": 512} or a Config; None stays None."""
-    if value is None or isinstance(value, Config):
+def part(folder: str, value: Any, optional: bool = False) -> Config | None:
+    """A part's Config from "vq", {"name": "vq", "size": 512} or a Config; an optional one may be None."""
+    if isinstance(value, Config) or (value is None and optional):
         return value
     if isinstance(value, str):
         value = {"name": value}
@@ -180,7 +180,7 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
         if not isinstance(tree.get(key), dict):
             tree[key] = {}
         tree = tree[key]
-    if last == "name" and tree.get("name") != value:
+    if above and last == "name" and tree.get("name") != value:
         tree.clear()  # another part: its own defaults
     tree[last] = value
 

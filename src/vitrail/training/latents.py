@@ -68,14 +68,14 @@ def make(path: Path, codec: Codec, data: Dataset, seed: int, autocast: Autocast)
         seed_step(seed, "latents", step, 0, device)
         with autocast():
             latent = codec.squeeze(batch.x.to(device))
-        z = latent.z.double().flatten(2) if latent.z.dim() > 2 else latent.z.double().unsqueeze(2)  # (B, C, S)
+        z = latent.z.double().reshape(*latent.z.shape[:2], -1)  # (B, C, S)
         total, squares, values = total + z.sum((0, 2)), squares + z.square().sum((0, 2)), values + len(z) * z.shape[2]
         kept.append((latent.z if latent.codes is None else latent.codes.to(_smallest(codec.bottleneck.size))).cpu())
         labels.append(batch.label)
     bottleneck.eval()
     mean = total / values
     std = (squares / values - mean.square()).clamp_min(0).sqrt()
-    tensors = {"latent": torch.cat(kept), "label": torch.cat(labels), "mean": mean.float().cpu()}
+    tensors = {"latent": torch.cat(kept).contiguous(), "label": torch.cat(labels), "mean": mean.float().cpu()}
     tensors["std"] = torch.where(std > SMALLEST_STD, std, 1.0).float().cpu()
     told = {"vitrail": json.dumps({"seconds": time.perf_counter() - started})}
     with durable.storing(path):

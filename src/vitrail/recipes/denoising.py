@@ -1,0 +1,20 @@
+"""Denoising autoencoder: the encoder sees a spoilt picture, the decoder is asked for the clean one.
+
+    vitrail train denoising --data fashion-mnist --out runs/denoising --budget 3min
+    vitrail train denoising --data photos/ --out runs/unblur --set degradation=blur
+
+Any file of data/degradations serves: noise, mask, downscale, blur, jpeg.
+Paper: Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders".
+Reading order: recipes/autoencoder.py, data/degradations/noise.py, training/steps.py.
+"""
+
+from __future__ import annotations
+
+from vitrail.data.degradations import noise
+from vitrail.model.recipe import Recipe
+from vitrail.recipes import autoencoder
+
+
+def recipe() -> Recipe:
+    """The autoencoder, with noise of a standard deviation between 0.1 and 0.3 on its input and a wider latent."""
+    return autoencoder.recipe().vary(name="denoising", degradation=noise.Config(), bottleneck__channels=16)
