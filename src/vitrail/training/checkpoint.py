@@ -59,9 +59,17 @@ def newest(folder: Path, stage: str) -> Saved | None:
     return None
 
 
-def clean(folder: Path, stage: str) -> None:
-    """Remove what an interrupted write left behind."""
+def prepare(folder: Path, stage: str) -> None:
+    """Make the folder, or remove what an interrupted write left behind in it. Raises Interrupted on a full disk."""
+    with durable.storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     durable.remove_unfinished(folder, f"{stage}_step_")
+
+
+def drop_newest(folder: Path, stage: str) -> None:
+    """Remove the newest checkpoint, unless it is the only one."""
+    if len(paths := _paths(folder, stage)) > 1:
+        durable.remove_folder(paths[0])
 
 
 def _read(path: Path) -> Saved:

@@ -15,6 +15,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from vitrail.errors import VitrailError
+
 LAUNCHED = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}  # what a launcher sets for each process
 
 
@@ -55,7 +57,7 @@ class Ranks:
     def first_does(self, action: Callable[[], None]) -> None:
         """Run something on the first process while the others wait; if it fails there, no process goes on.
 
-        Raises what the action raised; elsewhere ConnectionAbortedError.
+        Raises what the action raised; elsewhere VitrailError.
         """
         failure: Exception | None = None
         if self.first:
@@ -67,7 +69,7 @@ class Ranks:
         if failure is not None:
             raise failure
         if failed:
-            raise ConnectionAbortedError("the first process failed; its own message says why")
+            raise VitrailError("the first process failed; its own message says why")
 
     def average_gradients(self, module: nn.Module) -> nn.Module:
         """The module, wrapped so that `backward` averages gradients over processes; buffers are left alone."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from vitrail.errors import Interrupted
+from vitrail.errors import Interrupted, UsageError
 
 BESIDE = ".unfinished"  # ending of what is still being written, or already being removed
 
@@ -23,6 +24,22 @@ def storing(path: Path) -> Iterator[None]:
         raise Interrupted(
             f"cannot write {path}: {reason}; earlier checkpoints are intact: make room, then run the same command again"
         ) from error
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder inside the block; the system ends it with this process, however that dies.
+
+    Raises UsageError if another process is in there.
+    """
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"{folder} is being written by another process; wait for it, or choose another folder"
+            ) from None
+        yield
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:

@@ -41,11 +41,11 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
         return _finished(pupil, state)
     with ExitStack() as open_until_end:
         stop = open_until_end.enter_context(stopping.watched())
+        journal = open_until_end.enter_context(Journal(folder, job.name, state.step, ranks.first, show))
         batches = job.batches(state.step)
         if not state.precision:
             batches = _choose_precision(job, batches, training, ranks, state)
         autocast = open_until_end.enter_context(precision.applied(Precision(**state.precision), device))
-        journal = open_until_end.enter_context(Journal(folder, job.name, state.step, ranks.first, show))
         if training.compile:
             job.module.compile()
         net = ranks.average_gradients(job.module)
@@ -53,7 +53,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
         store.save(pupil, state)  # at step 0, so that there is always one to go back to
         previewed, preview_cost = state.seconds, 0.0
 
-        while not state.finished:
+        while True:
             began = perf_counter()
             batch = onto(device, next(batches))
             seed_step(training.seed, job.name, state.step, ranks.rank, device)
@@ -74,7 +74,8 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             job.module.after_step()
             pupil.optimiser.clear()
             state.step, state.seconds = state.step + 1, seconds
-            state.finished = budget.progress(state.step, state.step * config.batch, seconds + ahead) == 1
+            over = budget.progress(state.step, state.step * config.batch, seconds + ahead) == 1
+            state.finished = over and not state.refused_in_row  # the last step proves that the weights are good
 
             if state.step % training.log == 0 or state.finished:
                 state.last = clock.line(job.name, state, state.means(ranks), rate)
@@ -86,18 +87,17 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
                 ranks.first_does(partial(_preview, job, pupil, state.step, folder))
                 previewed, preview_cost = seconds, clock.seconds() - seconds
             sound = state.refused_in_row < guard.TOLERATED
-            if sound and (state.finished or stopped or store.due(state)):
+            if sound and (state.finished or stopped or (store.due(state) and not state.refused_in_row)):
                 journal.sync()
                 sound = store.save(pupil, state)
             if not sound:
-                state = guard.rolled_back(job.name, state, store.restore(pupil) or State())
+                state = guard.rolled_back(job.name, state, store.go_back(pupil, state))
                 batches = job.batches(state.step)
                 journal.start_from(state.step)
-            if stopped and not state.finished:
-                raise Interrupted(
-                    f"stopped at step {state.step} of the {job.name} stage; the same command goes on from there"
-                )
-    return _finished(pupil, state)
+            if stopped:
+                raise Interrupted(f"stopped at step {state.step} of the {job.name} stage; the same command resumes it")
+            if state.finished:
+                return _finished(pupil, state)
 
 
 class Clock:

@@ -22,7 +22,7 @@ class Store:
         self.every_seconds, self.every_steps = training.checkpoint, training.checkpoint_steps
         self.saved_step, self.saved_at = -1, 0.0
         self.cost = 0.0  # seconds that the last save took
-        ranks.first_does(partial(checkpoint.clean, folder, stage))
+        ranks.first_does(partial(checkpoint.prepare, folder, stage))
 
     def restore(self, learner: Learner) -> State | None:
         """Put the newest checkpoint into the learner; None if there is none. Raises ModelError if it does not fit."""
@@ -33,6 +33,12 @@ class Store:
         state = State(**saved.state)
         self.saved_step, self.saved_at = state.step, state.seconds
         return state
+
+    def go_back(self, learner: Learner, state: State) -> State:
+        """`restore` after steps that failed. A checkpoint after which none succeeded is dropped for an earlier one."""
+        useless = state.refused_in_row >= state.step - self.saved_step
+        self.ranks.first_does(partial(checkpoint.drop_newest, self.folder, self.stage) if useless else lambda: None)
+        return self.restore(learner) or State(precision=state.precision)
 
     def due(self, state: State) -> bool:
         """Whether it is time for a checkpoint."""
