@@ -11,10 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from vitrail.data.degradations import Degradation
-from vitrail.data.degradations._range import Range, drawn
+from vitrail.data.degradations._range import Range
 from vitrail.types import Config as PartConfig
 
 REACH = 3.0  # standard deviations after which the kernel is cut off
+SHARP = 1e-3  # pixels; a Gaussian this narrow is a single tap
 
 
 class Config(PartConfig):
@@ -28,17 +29,19 @@ class Config(PartConfig):
 
 def blurred(x: Tensor, rngs: Sequence[np.random.Generator], sigma: tuple[float, float]) -> Tensor:
     """Each sample of (B, C, *S) under its own Gaussian, one axis after the other, edges repeated."""
-    weights = kernel(drawn(sigma, x, rngs), reach=round(REACH * sigma[1] + 0.5))
+    reach = round(REACH * sigma[1] + 0.5)
+    kernels = [kernel(float(rng.uniform(*sigma)), reach) for rng in rngs]
+    weights = torch.stack(kernels, dim=1).to(x).view(2 * reach + 1, -1, *[1] * (x.ndim - 1))  # (taps, B, 1, ...)
     for axis in range(2, x.ndim):
         x = _along(x, weights, axis)
     return x.clamp(0, 1)
 
 
-def kernel(width: Tensor, reach: int) -> Tensor:
-    """(taps, *width.shape), summing to 1 over the taps from -reach to reach."""
-    offset = torch.arange(-reach, reach + 1, dtype=width.dtype, device=width.device).view(-1, *[1] * width.ndim)
-    weights = torch.exp(-0.5 * (offset / width.clamp_min(1e-3)) ** 2)
-    return weights / weights.sum(0)
+def kernel(sigma: float, reach: int) -> Tensor:
+    """(taps,) weights from -reach to reach, summing to 1."""
+    offset = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (offset / max(sigma, SHARP)) ** 2)
+    return weights / weights.sum()
 
 
 def _along(x: Tensor, weights: Tensor, axis: int) -> Tensor:
