@@ -1,0 +1,134 @@
+"""The documentation's commands are accepted by the command line, its Python compiles, its links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import typer.main
+
+import vitrail
+from vitrail.data.config import DataConfig
+from vitrail.data.noise import generators
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXTEND = ROOT / "docs" / "extend.md"
+
+
+@pytest.fixture(scope="module")
+def program() -> Any:
+    """The whole command line, as click sees it."""
+    from vitrail.cli import app
+
+    return typer.main.get_command(app)
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Lines `$ vitrail ...` and `$ torchrun ... -m vitrail ...`, without what comes before the subcommand."""
+    for line in re.findall(r"^\s*\$ (.+)$", page.read_text(), re.MULTILINE):
+        if found := re.search(r"(?:^|-m )vitrail (.+)", line):
+            yield found[1]
+
+
+def fences(page: Path, language: str) -> Iterator[str]:
+    yield from re.findall(rf"^```{language}[^\n]*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def parse(program: Any, line: str) -> None:
+    """Walk down the groups, then let the command read its own arguments; nothing is run."""
+    words, command, context = shlex.split(line, comments=True), program, None
+    while hasattr(command, "commands"):
+        context = command.make_context(command.name, [], parent=context, resilient_parsing=True)
+        command = command.commands[words.pop(0)]
+    command.make_context(command.name, words, parent=context)
+
+
+def leaves(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command that is not a group, by its full name such as "features train"."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", command
+
+
+def flags(command: Any) -> set[str]:
+    """The long options of a command, without --help."""
+    long = {max(parameter.opts, key=len) for parameter in command.params if parameter.opts[0].startswith("-")}
+    return long - {"--help"}
+
+
+@pytest.mark.parametrize("line", sorted({line for page in PAGES for line in commands(page)}))
+def test_a_command_in_the_docs_is_accepted(program: Any, line: str) -> None:
+    parse(program, line)
+
+
+def test_the_reference_lists_every_command_and_option(program: Any) -> None:
+    sections = re.split(r"^## vitrail ", (ROOT / "docs" / "cli.md").read_text(), flags=re.MULTILINE)[1:]
+    documented = {
+        section.partition("\n")[0].strip(): set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
+        for section in sections
+    }
+    assert documented == {name: flags(command) for name, command in leaves(program)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_in_the_docs_compiles_and_names_what_exists(page: Path) -> None:
+    for source in fences(page, "python"):
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "vitrail":
+                assert hasattr(vitrail, node.attr), f"vitrail.{node.attr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)\s#]+)", page.read_text()) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def walkthrough(name: str) -> ModuleType:
+    """The file of this name that docs/extend.md shows, as a module."""
+    source = re.search(rf'^```python title="[^"]*/{name}.py"\n(.*?)^```', EXTEND.read_text(), re.MULTILINE | re.DOTALL)
+    assert source, name
+    module = ModuleType(name)
+    sys.modules[name] = module  # pydantic resolves annotations through it
+    exec(source[1], module.__dict__)
+    return module
+
+
+def test_the_bottleneck_of_the_walkthrough_works() -> None:
+    bottleneck = walkthrough("sign").Config(channels=6).build(16)
+    h = torch.randn(3, 16, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    bottleneck(h).z.square().sum().backward()
+    assert h.grad is not None
+    assert h.grad.isfinite().all()
+    latent = bottleneck.eval()(h)
+    assert latent.codes.shape == (3, 1, 4, 4)
+    assert int(latent.codes.max()) < bottleneck.size
+    assert torch.equal(bottleneck.values(latent.codes), latent.z)
+
+
+def test_the_source_of_the_walkthrough_works() -> None:
+    stripes = walkthrough("stripes")
+    source = stripes.open("stripes", DataConfig(size=16))
+    assert source.train.read(7).shape == (16, 16, 1)
+    assert len(set(source.train.keys)) == len(source.train) == 1000
+
+
+def test_the_degradation_of_the_walkthrough_works() -> None:
+    degrade = walkthrough("fade").Config(share=(0.5, 0.5)).build()
+    x = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(degrade(x, generators(0, [0, 1], 0)), 0.25 + x / 2)
+
+
+def test_the_recipe_of_the_walkthrough_works() -> None:
+    assert walkthrough("vqvae_fine").recipe().network.widths == (64,)
