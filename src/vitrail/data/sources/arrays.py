@@ -134,9 +134,11 @@ def to_8_bits(array: Array) -> npt.NDArray[np.uint8]:
 @lru_cache(maxsize=16)
 def _map(path: Path) -> Array:
     try:
-        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: damaged or not a plain array: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: holds several arrays; name it .npz")
     return array
 
 

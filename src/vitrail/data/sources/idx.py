@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import struct
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -20,12 +21,13 @@ from vitrail.errors import DataError
 
 NAMES: tuple[str, ...] = ()
 TRAIN, TEST = "train", "t10k"
+IMAGES, LABELS = ("images", "idx3"), ("labels", "idx1")
 UNSIGNED_BYTES = 0x08  # the format's code of the only element type that pictures and labels use
 LARGEST = 64 * 2**30  # bytes; a header that promises more is wrong
 
 
 def accepts(text: str) -> bool:
-    return found(Path(text), TRAIN, "images-idx3") is not None
+    return found(Path(text), TRAIN, *IMAGES) is not None
 
 
 def open(text: str, config: DataConfig, progress: Progress = silent) -> Source:
@@ -35,16 +37,16 @@ def open(text: str, config: DataConfig, progress: Progress = silent) -> Source:
 def read_folder(folder: Path, name: str, classes: tuple[str, ...] = ()) -> Source:
     """Train and, where it is there, test part; class names are the digits where none are given."""
     train = _part(folder, TRAIN)
-    test = _part(folder, TEST) if found(folder, TEST, "images-idx3") else None
+    test = _part(folder, TEST) if found(folder, TEST, *IMAGES) else None
     highest = max(int(part.labels.max()) for part in (train, test) if part is not None)
     if classes and highest >= len(classes):
         raise DataError(f"{folder}: label {highest}, but there are {len(classes)} classes")
     return Source(name, train, test, classes or tuple(str(i) for i in range(highest + 1)))
 
 
-def found(folder: Path, part: str, kind: str) -> Path | None:
+def found(folder: Path, part: str, content: str, kind: str) -> Path | None:
     """The file of a part, under any of the names in use: with dash or dot, with or without .gz."""
-    names = (f"{part}-{kind}{dash}ubyte{gz}" for dash in "-." for gz in ("", ".gz"))
+    names = (f"{part}-{content}{sign}{kind}-ubyte{gz}" for sign in "-." for gz in ("", ".gz"))
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
@@ -63,9 +65,11 @@ def _shape(file: BinaryIO | gzip.GzipFile) -> tuple[int, ...]:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != UNSIGNED_BYTES or magic[3] not in (1, 3):
         raise DataError(f"not an idx file of bytes: begins with {magic.hex(' ') or 'nothing'}")
-    sizes = np.frombuffer(file.read(4 * magic[3]), dtype=">u4")
-    shape = tuple(int(size) for size in sizes)
-    if len(shape) != magic[3] or 0 in shape or math.prod(shape) > LARGEST:
+    sizes = file.read(4 * magic[3])
+    if len(sizes) < 4 * magic[3]:
+        raise DataError("cut off in its header")
+    shape = struct.unpack(f">{magic[3]}I", sizes)
+    if 0 in shape or math.prod(shape) > LARGEST:
         raise DataError(f"its header promises an array of {shape}")
     return shape
 
@@ -81,7 +85,7 @@ def _body(file: BinaryIO | gzip.GzipFile, shape: tuple[int, ...]) -> npt.NDArray
 
 
 def _part(folder: Path, part: str) -> Part:
-    images = found(folder, part, "images-idx3")
+    images = found(folder, part, *IMAGES)
     assert images is not None
     pixels = read(images)
     if pixels.ndim != 3:
@@ -90,7 +94,7 @@ def _part(folder: Path, part: str) -> Part:
 
 
 def _labels(folder: Path, part: str, count: int) -> Labels | None:
-    path = found(folder, part, "labels-idx1")
+    path = found(folder, part, *LABELS)
     if path is None:
         return None
     labels = read(path)
