@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -92,6 +93,18 @@ def settings(**changes: Any) -> Training:
 def train(folder: Path, steps: int, **changes: Any) -> Finished:
     """Train the noisy toy in a folder."""
     return loop.run(job(Toy(dropout=0.2, noise=0.1), f"{steps} steps", **changes), folder, settings())
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    """Lines of the log without wall-clock values."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "time"} for line in lines]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The tensors of the newest checkpoint."""
+    newest = max((folder / "checkpoints").iterdir())
+    return {path.name: path.read_bytes() for path in newest.glob("*.safetensors")}
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from vitrail.errors import ModelError
 from vitrail.training import durable
 
 FORMAT = 1
@@ -50,10 +51,15 @@ def write(folder: Path, stage: str, step: int, state: Mapping[str, Any], parts: 
 
 
 def newest(folder: Path, stage: str) -> Saved | None:
-    """The newest checkpoint that is undamaged; every damaged one before it is named in a warning."""
+    """The newest checkpoint that is undamaged; every damaged one before it is named in a warning.
+
+    Raises ModelError on one of another format.
+    """
     for path in _paths(folder, stage):
         try:
             return _read(path)
+        except ModelError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             logger.warning("checkpoint %s is damaged and left out: %s", path, error)
     return None
@@ -75,8 +81,10 @@ def drop_newest(folder: Path, stage: str) -> None:
 def _read(path: Path) -> Saved:
     """Read and check one checkpoint. Raises ValueError and the like with what is wrong."""
     document = json.loads((path / STATE).read_bytes())
-    if document.get("format") != FORMAT:
-        raise ValueError(f"its format is {document.get('format')}, this version reads {FORMAT}")
+    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+        raise ValueError(f"{STATE} is not that of a checkpoint")
+    if document["format"] != FORMAT:
+        raise ModelError(f"{path} has format {document['format']}, this vitrail reads {FORMAT}; update it, then resume")
     if document.pop("digest") != _digest(_text(document)):
         raise ValueError(f"{STATE} does not match its checksum")
     parts = {}

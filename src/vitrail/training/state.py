@@ -42,9 +42,9 @@ class State:
             sums[name] = (total + number, count + 1)
 
     def means(self, ranks: Ranks) -> dict[str, float]:
-        """Means since the last log line, over steps and processes; starts the next line."""
+        """Means since the last log line, over steps and processes, by sorted names; starts the next line."""
         self.share(ranks)
-        means = {name: total / count for name, (total, count) in self.sums.items()}
+        means = {name: total / count for name, (total, count) in sorted(self.sums.items())}
         self.sums = {}
         return means
 
