@@ -101,6 +101,8 @@ def test_empty_and_missing_places_are_one_helpful_line(tmp_path: Path, part: str
         open_dataset(str(tmp_path), DataConfig(), part)
     with pytest.raises(DataError, match="no such file, folder or named set"):
         open_dataset(str(tmp_path / "missing"), DataConfig(), part)
+    with pytest.raises(DataError, match="no data was named"):
+        open_dataset(" ", DataConfig(), part)
     with pytest.raises(DataError, match="did you mean 'digits'"):
         open_dataset("digit", DataConfig(), part)
     assert DataError.exit_code == 3
@@ -113,7 +115,7 @@ def test_a_folder_of_nothing_readable_names_the_first(tmp_path: Path) -> None:
         open_parts(str(tmp_path), DataConfig())
     for path in fill(tmp_path / "cut", 3).iterdir():
         path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DataError, match=r"none of 3 pictures can be read; the first: 0000\.png: damaged"):
+    with pytest.raises(DataError, match=r"cut: none of 3 pictures can be read; the first: 0000\.png: damaged"):
         open_dataset(str(tmp_path / "cut"), DataConfig(), "all")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import threading
 import time
 from pathlib import Path
@@ -127,6 +128,11 @@ def test_the_global_generators_are_left_alone(dataset: Dataset) -> None:
     take(Loader(dataset, BATCH, 0, augment=AUGMENT, workers=2), 0, 3)
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.array_equal(np.random.get_state()[1], states[1])
+
+
+def test_a_loader_travels_to_processes(dataset: Dataset) -> None:
+    loader = Loader(dataset, BATCH, 3, augment=AUGMENT)
+    assert same(pickle.loads(pickle.dumps(loader)).batch_at(2), loader.batch_at(2))
 
 
 def test_closing_a_stream_ends_its_thread(folder: Path) -> None:

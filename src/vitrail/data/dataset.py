@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -87,6 +88,10 @@ class Dataset:
 
 def open_source(text: str, config: DataConfig, progress: Progress = silent) -> Source:
     """The source that a text names: of the one kind that accepts it. Raises DataError where none does."""
+    if not text.strip():
+        raise DataError("no data was named; give a folder, a file or a set such as 'digits'")
+    if text.startswith("~"):
+        text = str(Path(text).expanduser())
     kinds = [catalog.find(SOURCES, name) for name in catalog.names(SOURCES)]
     for kind in kinds:
         if kind.accepts(text):
@@ -141,7 +146,10 @@ def _opened(
     shape = shape or chosen_shape(source.train.shapes, config)
     spec = DataSpec(shape=shape, classes=source.classes)
     in_memory = sum(len(part) for part in parts) * np.prod(shape) <= config.memory * GIB
-    return [_dataset(part, spec, config, bool(in_memory), progress) for part in parts]
+    try:
+        return [_dataset(part, spec, config, bool(in_memory), progress) for part in parts]
+    except DataError as error:
+        raise DataError(f"{source.name}: {error}") from None
 
 
 def _dataset(part: Part, spec: DataSpec, config: DataConfig, in_memory: bool, progress: Progress) -> Dataset:
