@@ -1,8 +1,8 @@
 """Vector quantization: every latent vector becomes the nearest of K codes.
 
 Two codebooks: `ema` follows the vectors it wins (van den Oord et al. 2017, appendix A.1), `gradient` is trained by its own loss
-(ibid., eq. 3). Against collapse: low-dimensional lookup on the unit sphere (Yu et al. 2022), k-means start, and codes that win
-too little are moved onto vectors of the current batch, their counts and sums with them.
+(ibid., eq. 3). Against collapse: k-means start, low-dimensional lookup, on the unit sphere if asked for (Yu et al. 2022), and
+codes that win too little are moved onto vectors of the current batch, their counts and sums with them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Config(PartConfig):
 
     size: int = Field(512, ge=1, description="K, number of codes")
     channels: int = Field(16, ge=1, description="dimensions in which codes are compared")
-    sphere: bool = Field(True, description="compare directions only: vectors and codes are scaled to one length")
+    sphere: bool = Field(False, description="compare directions only: vectors and codes are scaled to one length")
     codebook: Literal["ema", "gradient"] = Field("ema", description="how codes learn: running means, or gradient descent")
     decay: float = Field(0.99, gt=0, lt=1, description="of the running means, per step")
     revive: float = Field(0.05, ge=0, lt=1, description="a code that wins less than this share of an even part is moved; 0: never")

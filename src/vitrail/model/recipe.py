@@ -123,7 +123,8 @@ def parse(tree: Mapping[str, Any]) -> Recipe:
     try:
         recipe = Recipe.model_validate(fields)
     except ValidationError as error:
-        new = [found for found in error.errors() if found["loc"][0] not in SLOTS or found["loc"][0] in fields]
+        failed = SLOTS.keys() - fields.keys()  # already explained
+        new = [found for found in error.errors() if not failed.intersection(map(str, found["loc"][:1]))]
         problems += [_explain(found, Recipe) for found in new]
     if problems:
         raise UsageError("\n".join(problems))

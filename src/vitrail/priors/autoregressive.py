@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vitrail.errors import UsageError
@@ -38,9 +38,16 @@ class Config(PartConfig):
     width: int = Field(256, ge=8, description="features per token")
     depth: int = Field(6, ge=1, description="layers")
     heads: int = Field(4, ge=1, description="attention heads; divides the width")
+    rotary: bool = Field(True, description="rotary positions inside attention, beside the learned ones of the input")
     dropout: float = Field(0.0, ge=0, lt=1, description="after attention and mlp")
     label_dropout: float = Field(0.1, ge=0, le=1, description="share of samples trained without their class, for guidance")
     sampling: Settings = Field(Settings(), description="how to draw when the user says nothing")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Config:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} must be a multiple of twice the heads ({self.heads}); rotary positions turn pairs")
+        return self
 
     def build(self, spec: LatentSpec, classes: int) -> Prior:
         if not spec.size:
@@ -62,7 +69,9 @@ class Autoregressive(Prior):
         self.start = nn.Embedding(classes + 1, config.width)  # first token: the class; the last row stands for "no class"
         self.code = nn.Embedding(spec.size * spec.levels, config.width)
         self.place = nn.Parameter(0.02 * torch.randn(self.length, config.width))  # of the token to predict
-        self.transformer = Transformer(config.width, config.depth, config.heads, grid, causal=True, dropout=config.dropout)
+        self.transformer = Transformer(
+            config.width, config.depth, config.heads, grid, causal=True, rotate=config.rotary, dropout=config.dropout
+        )
         self.norm = nn.RMSNorm(config.width, eps=1e-6)
         self.head = nn.Linear(config.width, spec.size, bias=False)
         for embedding in (self.start, self.code):
