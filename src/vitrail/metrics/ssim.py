@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv1d, pad
+from torch.nn.functional import pad
 
 from vitrail.metrics._pair import check_pair
 
@@ -26,7 +26,7 @@ def ssim(x: Tensor, y: Tensor, border: Literal["cut", "reflect"] = "cut") -> Ten
     """
     check_pair(x, y, space=1)
     x, y = x.double(), y.double()  # E[x^2] - E[x]^2 cancels badly in single precision
-    window = gaussian_window(min(x.shape[2:])).to(x.device)
+    window = gaussian_window(min(x.shape[2:]))
     if border == "reflect":
         x, y = (pad(picture, [len(window) // 2] * 2 * (x.ndim - 2), mode="reflect") for picture in (x, y))
     mean_x, mean_y = local_mean(x, window), local_mean(y, window)
@@ -49,7 +49,9 @@ def gaussian_window(side: int) -> Tensor:
 def local_mean(x: Tensor, window: Tensor) -> Tensor:
     """Weighted mean around every position that has the whole window around it: each space axis gets shorter."""
     for axis in range(2, x.ndim):
-        lines = x.movedim(axis, -1)
-        short = conv1d(lines.reshape(-1, 1, lines.shape[-1]), window.view(1, 1, -1))
-        x = short.view(*lines.shape[:-1], -1).movedim(-1, axis)
+        length = x.shape[axis] - len(window) + 1
+        total = torch.zeros_like(x.narrow(axis, 0, length))
+        for place, weight in enumerate(window.tolist()):  # faster than conv1d in float64
+            total.add_(x.narrow(axis, place, length), alpha=weight)
+        x = total
     return x

@@ -147,8 +147,8 @@ def _questions(task: Task, heldout: Dataset) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _job(lesson: Lesson, train: Dataset, budget: str, seed: int) -> Job:
-    """One stage of the ordinary loop; pictures are moved by up to a fourteenth of their side."""
-    augment = DataConfig(shift=max(1, round(min(train.spec.space) / 14)))
+    """One stage of the ordinary loop; pictures are moved by up to 1/28 of their side."""
+    augment = DataConfig(shift=max(1, round(min(train.spec.space) / 28)))
     stage = STAGE.model_copy(update={"batch": min(STAGE.batch, len(train))})
     loader = Loader(train, stage.batch, seed, augment=augment, workers=2)
     return Job("features", lesson, loader.stream, stage, {}, budgets.read(budget), len(train))

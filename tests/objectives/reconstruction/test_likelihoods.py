@@ -81,6 +81,13 @@ def test_gaussian_optimal_remembers_its_variance_for_evaluation() -> None:
     torch.testing.assert_close(_cost(copy, params, x), trained, rtol=1e-3, atol=1e-3)
 
 
+def test_gaussian_optimal_forgets_a_broken_batch() -> None:
+    params, x = _example(3)
+    likelihood = gaussian.Config(variance="optimal").build(3)
+    assert _cost(likelihood, params * torch.nan, x).isnan().all()
+    assert likelihood.running.isfinite()
+
+
 @pytest.mark.parametrize("variance", ["shared", "pixel", "optimal"])
 def test_gaussian_does_not_collapse_on_perfect_reconstructions(variance: gaussian.Variance) -> None:
     likelihood = gaussian.Config(variance=variance).build(1)

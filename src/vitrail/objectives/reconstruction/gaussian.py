@@ -69,7 +69,7 @@ class Gaussian(Likelihood):
     def _optimal(self, squared_error: Tensor) -> Tensor:
         """The batch's best log sigma, also averaged in. Its gradient is 0 at the optimum, so none is taken."""
         best = 0.5 * mean_over_processes(squared_error.mean()).log().clamp(2 * LOG_SIGMA_MIN, 2 * LOG_SIGMA_MAX)
-        self.running.lerp_(best, MOMENTUM)
+        self.running.lerp_(torch.where(best.isfinite(), best, self.running), MOMENTUM)  # survives one broken batch
         return best
 
 
