@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 
 
@@ -32,7 +32,7 @@ class DataSpec(Config):
     """What a model must know to read and write its data."""
 
     modality: str = "image"
-    shape: tuple[int, ...]  # (C, *S)
+    shape: tuple[PositiveInt, ...] = Field(min_length=1)  # (C, *S)
     classes: tuple[str, ...] = ()  # names in label order; empty where the data has no classes
 
     @property

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from vitrail.errors import UsageError
 from vitrail.networks.convolution import CONV, Resample, Residual, SpaceAttention, depth_to_space, norm, space_to_depth
 from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
@@ -34,11 +35,11 @@ class Config(PartConfig):
         return self.patch * 2 ** (len(self.widths) - 1)
 
     def encoder(self, spec: DataSpec) -> Encoder:
-        return Encoder(self, spec.channels, dims=len(spec.space))
+        return Encoder(self, spec.channels, _dims(spec))
 
     def decoder(self, spec: DataSpec, channels: int, outputs: int) -> Decoder:
         """From latents of `channels` to `outputs` values a point."""
-        return Decoder(self, channels, outputs, dims=len(spec.space))
+        return Decoder(self, channels, outputs, _dims(spec))
 
 
 class Encoder(nn.Module):
@@ -79,3 +80,10 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         return depth_to_space(self.head(F.silu(self.layers(self.stem(z)))), self.patch)
+
+
+def _dims(spec: DataSpec) -> int:
+    if len(spec.space) not in CONV:
+        wanted = "a convolutional network wants data with 1 to 3 space axes"
+        raise UsageError(f"{wanted}, this has shape {spec.shape}; use network=mlp")
+    return len(spec.space)

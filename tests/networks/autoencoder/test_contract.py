@@ -1,0 +1,85 @@
+"""What every encoder-decoder pair must do; a new file is tested by existing."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from vitrail import catalog
+from vitrail.errors import DataError, UsageError
+from vitrail.networks.autoencoder import conv, mlp
+from vitrail.types import DataSpec
+
+FOLDER = "networks/autoencoder"
+SMALL: dict[str, dict[str, Any]] = {"conv": {"widths": (8, 16), "blocks": 1}, "mlp": {"widths": (24, 12)}}
+
+
+def build(name: str) -> Any:
+    return catalog.find(FOLDER, name).Config(**SMALL.get(name, {}))
+
+
+@pytest.mark.parametrize("shape", [(3, 16), (1, 8, 12), (3, 8, 8), (2, 4, 8, 4)])
+@pytest.mark.parametrize("name", catalog.names(FOLDER))
+def test_shapes_and_gradients(name: str, shape: tuple[int, ...]) -> None:
+    config, spec = build(name), DataSpec(shape=shape)
+    encoder, decoder = config.encoder(spec), config.decoder(spec, channels=5, outputs=6)
+    h = encoder(torch.rand(2, *shape))
+    grid = tuple(side // config.stride for side in shape[1:]) if config.stride else ()
+    assert h.shape == (2, encoder.width, *grid)
+    out = decoder(torch.randn(2, 5, *grid))
+    assert out.shape == (2, 6, *shape[1:])
+    (h.square().sum() + out.square().sum()).backward()
+    for weight in (*encoder.parameters(), *decoder.parameters()):
+        assert weight.grad is not None
+        assert weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", catalog.names(FOLDER))
+def test_samples_do_not_see_each_other(name: str) -> None:
+    encoder = build(name).encoder(DataSpec(shape=(1, 8, 8))).eval()
+    x = torch.rand(3, 1, 8, 8)
+    torch.testing.assert_close(encoder(x)[1:2], encoder(x[1:2]))
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+@pytest.mark.parametrize("widths", [(8,), (8, 8), (8, 16, 8)])
+def test_the_stride_of_conv_is_patch_times_levels(widths: tuple[int, ...], patch: int) -> None:
+    config = conv.Config(widths=widths, patch=patch, blocks=1)
+    assert config.stride == patch * 2 ** (len(widths) - 1)
+    side = 2 * config.stride
+    assert config.encoder(DataSpec(shape=(1, side, side)))(torch.rand(1, 1, side, side)).shape[2:] == (2, 2)
+
+
+def test_attention_in_conv_lets_far_points_see_each_other() -> None:
+    x = torch.rand(1, 1, 64)
+    reach = {}
+    for attention in (False, True):
+        encoder = conv.Config(widths=(8,), blocks=1, attention=attention).encoder(DataSpec(shape=(1, 64))).eval()
+        for layer in encoder.layers:
+            if hasattr(layer, "out"):
+                torch.nn.init.normal_(layer.out.weight)
+        for layer in encoder.modules():
+            if isinstance(layer, torch.nn.GroupNorm):  # which would see all of space as well
+                layer.forward = lambda x: x  # type: ignore[method-assign]
+        changed = x.clone()
+        changed[..., 63] += 1
+        reach[attention] = bool((encoder(x)[..., 0] - encoder(changed)[..., 0]).abs().max() > 1e-6)
+    assert reach == {False: False, True: True}
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 4, 4, 4, 4)])
+def test_conv_names_the_axes_it_can_do(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="1 to 3 space axes"):
+        build("conv").encoder(DataSpec(shape=shape))
+
+
+def test_a_table_row_goes_through_mlp() -> None:
+    config, spec = mlp.Config(widths=(8,)), DataSpec(shape=(7,))
+    h = config.encoder(spec)(torch.rand(4, 7))
+    assert h.shape == (4, 8)
+    assert config.decoder(spec, 3, 7)(torch.rand(4, 3)).shape == (4, 7)
+
+
+def test_mlp_says_which_shape_it_reads() -> None:
+    with pytest.raises(DataError, match=r"samples of shape \(1, 8, 8\) only, got \(1, 9, 8\)"):
+        build("mlp").encoder(DataSpec(shape=(1, 8, 8)))(torch.rand(2, 1, 9, 8))
