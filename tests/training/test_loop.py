@@ -341,7 +341,8 @@ def test_bf16_and_compiled_steps_are_nearly_the_same(tmp_path: Path, changes: di
         loop.run(job(Toy(), "40 steps"), tmp_path / name, settings(**more))
     for line, other in zip(curve(tmp_path / "plain"), curve(tmp_path / "changed"), strict=True):
         assert other["loss"] == pytest.approx(line["loss"], rel=0.02)
-        assert other != line
+    if "precision" in changes:
+        assert curve(tmp_path / "plain") != curve(tmp_path / "changed")
 
 
 def test_the_hook_sees_rising_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

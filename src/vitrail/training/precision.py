@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -85,7 +86,8 @@ def place(module: nn.Module, device: torch.device) -> None:
 
 def cores(ranks: Ranks) -> int:
     """CPU cores for each process on this machine."""
-    return max(len(os.sched_getaffinity(0)) // ranks.neighbours, 1)
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(usable // ranks.neighbours, 1)
 
 
 def _candidates(training: Training, ranks: Ranks) -> list[Precision]:
