@@ -1,6 +1,9 @@
 """Each likelihood against a closed form or torch.distributions."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -86,6 +89,34 @@ def test_gaussian_optimal_forgets_a_broken_batch() -> None:
     likelihood = gaussian.Config(variance="optimal").build(3)
     assert _cost(likelihood, params * torch.nan, x).isnan().all()
     assert likelihood.running.isfinite()
+
+
+HALF_OF_A_BATCH = """
+import sys
+import torch
+from vitrail.objectives.reconstruction import gaussian
+
+rank, store = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+params, x = torch.linspace(-1, 1, 24).view(4, 1, 6), torch.linspace(0, 1, 24).view(4, 1, 6) ** 2
+likelihood = gaussian.Config(variance="optimal").build(1)
+nats = likelihood.terms(params[2 * rank : 2 * rank + 2], x[2 * rank : 2 * rank + 2])["reconstruction"]
+print(nats.sum().item(), likelihood.running.item())
+"""
+
+
+def test_gaussian_optimal_takes_its_variance_over_all_processes(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HALF_OF_A_BATCH]
+    children = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    results = [[float(word) for word in child.communicate(timeout=120)[0].split()] for child in children]
+    params, x = torch.linspace(-1, 1, 24).view(4, 1, 6), torch.linspace(0, 1, 24).view(4, 1, 6) ** 2
+    likelihood = gaussian.Config(variance="optimal").build(1)
+    whole = float(_cost(likelihood, params, x).sum())
+    assert sum(nats for nats, _ in results) == pytest.approx(whole, rel=1e-5)
+    assert results[0][1] == results[1][1] == pytest.approx(float(likelihood.running), rel=1e-6)
 
 
 @pytest.mark.parametrize("variance", ["shared", "pixel", "optimal"])
