@@ -23,6 +23,15 @@ def test_the_first_signal_asks_and_handlers_are_put_back() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
+def test_a_block_inside_shares_the_request() -> None:
+    with stopping.watched() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with stopping.watched() as inner:
+            assert inner.requested
+        assert signal.getsignal(signal.SIGTERM) == stop.handle
+    assert signal.getsignal(signal.SIGTERM) != stop.handle
+
+
 def test_in_another_thread_nothing_is_installed() -> None:
     before = signal.getsignal(signal.SIGTERM)
     seen = []

@@ -24,7 +24,14 @@ class Stop:
 
 @contextlib.contextmanager
 def watched() -> Iterator[Stop]:
-    """Listen to SIGTERM and SIGINT inside the block; outside the main thread, where Python cannot, nothing is heard."""
+    """Listen to SIGTERM and SIGINT inside the block; a block inside it shares what was heard.
+
+    Outside the main thread, where Python allows no handlers, nothing is heard.
+    """
+    outer = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    if isinstance(outer, Stop):
+        yield outer
+        return
     stop, earlier = Stop(), {}
     if threading.current_thread() is threading.main_thread():
         earlier = {number: signal.signal(number, stop.handle) for number in (signal.SIGTERM, signal.SIGINT)}
