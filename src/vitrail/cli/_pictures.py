@@ -1,0 +1,136 @@
+"""Pictures in from any source, block by block, and pictures out as files named after them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitrail.data.dataset import open_source
+from vitrail.data.modalities import image
+from vitrail.data.resize import conform
+from vitrail.data.source import Part, Pixels, Progress
+from vitrail.data.split import whole
+from vitrail.errors import DataError
+from vitrail.model.model import Model
+
+VALUES = 1 << 22  # in a block: 16 MiB of floats
+MOST = 256  # pictures in a block
+LEAST = 56  # pixels; smaller pictures are enlarged in grids
+SHOWN = 32  # pictures in a grid of originals and reconstructions
+METADATA = "vitrail"  # keyword of the PNG text chunk
+
+
+@dataclass(frozen=True)
+class Block:
+    """Pictures of one size that follow each other in the source."""
+
+    keys: tuple[str, ...]
+    x: Tensor  # (B, C, H, W) float in [0, 1]
+
+
+@dataclass
+class Input:
+    """All pictures of a source, as the model wants them; those that cannot be read are set aside.
+
+    A model that takes any size gets each picture in its own size, unless `resize`; another one always in the model's,
+    by the policy that its recipe records.
+    """
+
+    part: Part
+    model: Model
+    resize: bool
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def blocks(self, progress: Progress) -> Iterator[Block]:
+        """Everything once, in order. Raises DataError where nothing can be read."""
+        keys: list[str] = []
+        pictures: list[Pixels] = []
+        read = 0
+        for i, key in enumerate(self.part.keys):
+            picture = self._read(i)
+            if picture is not None:
+                if pictures and (picture.shape != pictures[0].shape or _full(pictures)):
+                    yield Block(tuple(keys), _tensor(pictures))
+                    keys, pictures = [], []
+                keys.append(key)
+                pictures.append(picture)
+                read += 1
+            progress(i + 1, len(self))
+        if not read:
+            raise DataError(f"none of {len(self)} pictures can be read; the first: {self.skipped[0]['reason']}")
+        yield Block(tuple(keys), _tensor(pictures))
+
+    def _read(self, i: int) -> Pixels | None:
+        """Picture i as (C, H, W)."""
+        try:
+            picture = self.part.read(i)
+        except DataError as error:
+            self.skipped.append({"path": self.part.keys[i], "reason": str(error)})
+            return None
+        fixed = self.resize or self.model.codec.stride == 0
+        space = self.model.spec.space if fixed else picture.shape[:2]
+        return conform(picture, (self.model.spec.channels, *space), self.model.recipe.data.fit)
+
+
+def opened(text: str, model: Model, resize: bool, progress: Progress) -> Input:
+    """The pictures that a text names. Raises DataError where it names none."""
+    part = whole(open_source(text, model.recipe.data, progress))
+    skipped = [{"path": fault.path, "reason": fault.reason} for fault in part.quarantine]
+    return Input(part, model, resize, skipped)
+
+
+class Files:
+    """A folder of PNG files, each named after the picture it belongs to."""
+
+    def __init__(self, out: Path, keys: Sequence[str]) -> None:
+        self.out = out
+        plain = [PurePosixPath(key).with_suffix(".png").as_posix() for key in keys]
+        often = Counter(plain)
+        self.names = {key: name if often[name] == 1 else f"{key}.png" for key, name in zip(keys, plain, strict=True)}
+        for name in self.names.values():
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise DataError(f"picture named '{name}' would be written outside {out}; refused")
+
+    def write(self, key: str, x: Tensor, story: Mapping[str, Any] | None = None) -> str:
+        """One picture (C, H, W); returns its name within the folder."""
+        path = self.out / self.names[key]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.write(path, x.cpu(), told(story))
+        return self.names[key]
+
+
+def grid(path: Path, x: Tensor, columns: int | None = None, story: Mapping[str, Any] | None = None) -> Path:
+    """Pictures (B, C, H, W) in one file, small ones enlarged."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save_grid(path, x.cpu(), columns, told(story), LEAST)
+    return path
+
+
+def told(story: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """A story as the text chunk of a PNG."""
+    return None if story is None else {METADATA: json.dumps(story, sort_keys=True)}
+
+
+def noted(skipped: Sequence[Mapping[str, str]], most: int = 5) -> list[str]:
+    """Lines on what was set aside."""
+    lines = [f"set aside {each['path']}: {each['reason']}" for each in skipped[:most]]
+    return lines + ([f"... and {len(skipped) - most} more, listed by --json"] if len(skipped) > most else [])
+
+
+def _full(pictures: Sequence[Pixels]) -> bool:
+    return len(pictures) >= MOST or (len(pictures) + 1) * pictures[0].size > VALUES
+
+
+def _tensor(pictures: Sequence[Pixels]) -> Tensor:
+    return torch.from_numpy(np.stack(pictures)).float() / 255

@@ -1,0 +1,95 @@
+"""Say what a run or a model is: recipe, data, sizes, fingerprint, and how far its training is.
+
+    vitrail info runs/fashion
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from torch import nn
+
+from vitrail.cli import _run
+from vitrail.cli._command import Answer, Table, single
+from vitrail.errors import ModelError
+from vitrail.model import folder
+from vitrail.model.model import Model
+from vitrail.training.progress import duration
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder or a model folder")]
+
+
+def info(run: Run) -> Answer:
+    """Facts of the run folder, and of the model where there is one already."""
+    home = _run.folder_of(run)
+    facts: dict[str, Any] = {"run": run}
+    if home is not None:
+        facts |= {"data": _run.recipe_of(home).get("data"), "status": _run.status_of(home)}
+    try:
+        facts |= about(folder.load(run))
+    except ModelError:
+        if home is None or (home / "model" / "config.json").exists():
+            raise
+        facts |= {"recipe": _run.recipe_of(home).get("recipe"), "fingerprint": None}  # still in training
+    return Answer(facts, [Table((), list(_rows(facts).items()))])
+
+
+def about(model: Model) -> dict[str, Any]:
+    """What a model is, in JSON's terms."""
+    spec, latent = model.spec, model.codec.latent_spec()
+    tokens = latent.levels * math.prod(latent.grid)
+    return {
+        "recipe": model.recipe.printed(),
+        "fingerprint": model.fingerprint,
+        "shape": spec.shape,
+        "classes": spec.classes,
+        "any_size": model.codec.stride > 0,
+        "latent": {"shape": latent.shape, "levels": latent.levels, "codes": latent.size},
+        "bits_per_pixel": tokens * math.log2(latent.size) / math.prod(spec.space) if latent.size else None,
+        "weights": {"codec": _weights(model.codec), "prior": _weights(model.prior) if model.prior is not None else None},
+    }
+
+
+def _rows(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The same for a person."""
+    recipe, data, status = facts["recipe"], facts.get("data"), facts.get("status")
+    parts = ("network", "bottleneck", "reconstruction", "degradation", "prior")
+    rows = {"recipe": recipe["name"], **{part: recipe[part]["name"] for part in parts if recipe[part]}}
+    rows["fingerprint"] = facts["fingerprint"] or "none yet: training has not finished"
+    if data:
+        rows["data"] = f"{data['source']} (fingerprint {data['fingerprint']})"
+    if "latent" in facts:
+        rows |= _sizes(facts)
+    if status:
+        rows["training"] = _training(status)
+    return rows
+
+
+def _sizes(facts: Mapping[str, Any]) -> dict[str, str]:
+    latent, weights, rate = facts["latent"], facts["weights"], facts["bits_per_pixel"]
+    grid = "x".join(map(str, latent["shape"][1:])) or "1"
+    codes = f"{latent['levels']} x {grid} codes of {latent['codes']}, {rate:.3f} bits per pixel" if rate else f"{latent['shape'][0]} x {grid} numbers"
+    prior = f"{weights['prior']:,}" if weights["prior"] is not None else "none"
+    return {
+        "pictures": f"{'x'.join(map(str, facts['shape']))} (channels, height, width){', or any size' if facts['any_size'] else ''}",
+        "classes": ", ".join(facts["classes"]) or "none",
+        "latent": codes,
+        "weights": f"codec {weights['codec']:,}, prior {prior}",
+    }
+
+
+def _training(status: Mapping[str, Any]) -> str:
+    eta = status.get("eta_seconds")
+    left = f", {duration(eta)} left of this stage" if status.get("state") == "running" and eta is not None else ""
+    return f"{status.get('state')}: {status.get('stage')}, step {status.get('step')}, {status.get('progress') or 0:.0%}{left}"
+
+
+def _weights(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+app = single(info, __doc__)

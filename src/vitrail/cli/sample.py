@@ -1,0 +1,53 @@
+"""Draw pictures from a model's prior.
+
+Writes sample_00000.png and so on, numbered as the samples are, and grid.png with the first 256. Each file says in a text chunk how it
+came to be. The same command writes the same bytes, whatever else was drawn with it.
+
+    vitrail sample runs/fashion -n 64 --label Sandal --out dreams/
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vitrail.cli._command import Answer
+from vitrail.cli._options import Folder, NoMetadata
+from vitrail.cli._pictures import Files, grid
+from vitrail.cli._show import progress
+from vitrail.cli._task import Request, command
+from vitrail.tasks.sample import Samples, sample
+
+BLOCK = 256  # samples in memory at a time
+GRID = 256  # of which the grid shows the first
+
+
+def write(request: Request, out: Folder = None, no_metadata: NoMetadata = False) -> Answer:
+    """Draw and write block by block."""
+    assert out is not None
+    n, start = request.values["n"], request.values["first"]
+    names, shown, drawn = [], [], None
+    with progress("samples") as tell:
+        for first in range(start, start + n, BLOCK):
+            drawn = sample(request.model, **{**request.values, "n": min(BLOCK, start + n - first), "first": first})
+            names += _written(drawn, out, no_metadata)
+            if len(shown) * BLOCK < GRID:
+                shown.append(drawn.pictures.cpu())
+            tell(first - start + len(drawn.pictures), n)
+    assert drawn is not None
+    story = {**drawn.story(0), "sample": [start, start + n - 1], "label": request.values["label"]}
+    picture = grid(out / "grid.png", torch.cat(shown)[:GRID], story=None if no_metadata else story)
+    facts = {"run": request.run, "out": out, "grid": picture, "files": names, **story}
+    return Answer(facts, [f"{n} samples in {out}, together in {picture}"])
+
+
+def _written(drawn: Samples, out: Path, plain: bool) -> list[str]:
+    keys = [f"sample_{drawn.first + i:05d}" for i in range(len(drawn.pictures))]
+    files = Files(out, keys)
+    stories: list[dict[str, Any] | None] = [None if plain else drawn.story(i) for i in range(len(keys))]
+    return [files.write(key, x, story) for key, x, story in zip(keys, drawn.pictures, stories, strict=True)]
+
+
+app = command(sample, write, __doc__)

@@ -1,0 +1,88 @@
+"""Train a recipe on your own pictures: the codec, then its prior. The same command again resumes.
+
+    vitrail train vqvae --data photos/ --out runs/photos --budget 30min
+    vitrail train vqvae --data fashion-mnist --out runs/fine --set bottleneck.size=1024 --set training.codec.lr=5e-4
+    vitrail train --config runs/fine/recipe.json --data fashion-mnist --out runs/again --seed 1
+
+`vitrail recipes` lists the recipes, `vitrail recipes show NAME` every field that --set can change.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vitrail.cli import _recipe, _scores, _sources
+from vitrail.cli._command import Answer, single
+from vitrail.cli._refusal import Mistakes, first_process
+from vitrail.cli._show import progress
+from vitrail.data.dataset import open_dataset
+from vitrail.model.model import Model
+from vitrail.model.recipe import Recipe
+from vitrail.tasks.evaluate import Evaluation, evaluate
+from vitrail.training import run
+from vitrail.training.progress import displayed
+
+BRIEF = 2000  # held-out pictures that the table after training is of
+
+Name = Annotated[str | None, typer.Argument(metavar="RECIPE", help="name of a recipe", show_default=False)]
+Data = Annotated[str | None, typer.Option("--data", metavar="SOURCE", help="a folder of pictures, a file of arrays, or a named set", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", metavar="RUN", help="the run folder", show_default=False)]
+Budget = Annotated[str | None, typer.Option("--budget", metavar="BUDGET", help="for all stages: '20000 steps', '10 epochs', '2M images', 90s, 6min or 2h; default: the recipe's")]
+Seed = Annotated[str | None, typer.Option("--seed", metavar="NUMBER", help="of weights, data order and augmentation; default: the recipe's")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a field of the recipe; may be repeated")]
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="a recipe's printed form, YAML or JSON, such as a run's recipe.json")]
+
+
+def train(
+    recipe: Name = None,
+    data: Data = None,
+    out: Out = None,
+    budget: Budget = None,
+    seed: Seed = None,
+    set: Set = None,
+    config: Config = None,
+) -> Answer:
+    """Train, then score the held-out pictures briefly."""
+    with Mistakes() as mistakes:
+        flags = {"training.budget": budget, "training.seed": seed}
+        chosen = _recipe.chosen(recipe, config, set or [], flags, mistakes)
+        _sources.check(data, mistakes)
+        if out is None:
+            mistakes.add("--out is missing; it names the run folder, for example --out runs/first")
+    assert chosen is not None
+    assert data is not None
+    assert out is not None
+    model = _trained(chosen, data, out)
+    if not first_process():
+        return Answer({})
+    return _answer(model, data, out, _evaluated(model, data))
+
+
+def _trained(recipe: Recipe, data: str, out: Path) -> Model:
+    with progress("pictures") as reading, displayed() if first_process() else nullcontext() as show:
+        return run.train(recipe, data, out, show=show, reading=reading)
+
+
+def _evaluated(model: Model, data: str) -> Evaluation:
+    channels, height, width = model.spec.shape
+    with progress("held-out pictures") as tell:
+        heldout = open_dataset(data, model.recipe.data, "heldout", shape=(channels, height, width), progress=tell)
+        return evaluate(model, heldout, limit=BRIEF, progress=tell)
+
+
+def _answer(model: Model, data: str, out: Path, found: Evaluation) -> Answer:
+    about: dict[str, Any] = {"run": out, "fingerprint": model.fingerprint, "data": data, "part": "heldout"}
+    _scores.write(out / "evaluation.json", found, about)
+    samples = sorted((out / "samples").glob("*.png")) if (out / "samples").is_dir() else []
+    paths = {"model": out / "model", "report": out / "report.html", "pictures": out / "samples"}
+    there = {name: path for name, path in paths.items() if path.exists()}
+    told = [_scores.table(found), "", *(f"{name:9} {path}" for name, path in there.items())]
+    facts = {**about, **there, "samples": samples, "evaluation": out / "evaluation.json", "scores": found.printed()}
+    return Answer(facts, told)
+
+
+app = single(train, __doc__)

@@ -1,0 +1,96 @@
+"""One pass over the data: what the scores of `evaluate` need of every picture, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vitrail.data.dataset import Dataset
+from vitrail.data.loader import in_order
+from vitrail.data.modalities import image
+from vitrail.metrics import codebook
+from vitrail.metrics.psnr import psnr
+from vitrail.metrics.ssim import ssim
+from vitrail.model.model import Model
+from vitrail.networks.features import FeatureNet
+from vitrail.networks.features.small import Small
+
+BLOCK = 256  # pictures in memory at a time
+HIGHEST = 100.0  # dB; a picture without any error would make a mean infinite
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was measured on N pictures."""
+
+    n: int
+    space: tuple[int, ...]
+    psnr: Tensor  # (N,) dB
+    squared_error: Tensor  # (N,)
+    ssim: Tensor  # (N,)
+    counts: Tensor | None  # (Q, K) how often each code occurs
+    features: Tensor | None  # (N, D)
+    x_hat_features: Tensor | None  # (N, D)
+    labels: Tensor  # (N,) as the data says, -1 where unknown
+    recognised: Tensor | None  # (N,) as a classifier says
+
+
+@torch.inference_mode()
+def seen(
+    model: Model, data: Dataset, features: FeatureNet | None, wanted: int, report: Callable[[int], None]
+) -> Seen:
+    """The first `wanted` pictures of a data set through model and feature net."""
+    rows: list[dict[str, Tensor]] = []
+    done = 0
+    for batch in in_order(data, min(BLOCK, wanted)):
+        x, label = model.read(batch.x[: wanted - done]), batch.label[: wanted - done]
+        rows.append({"label": label, **_measured(model, x, features)})
+        done += len(x)
+        report(done)
+        if done == wanted:
+            break
+    return _joined(rows, data.spec.space)
+
+
+def _measured(model: Model, x: Tensor, features: FeatureNet | None) -> dict[str, Tensor]:
+    latent = model.encode(x)
+    x_hat = model.decode(latent, tuple(x.shape[2:]))
+    found = {"psnr": psnr(x, x_hat).clamp_max(HIGHEST), "ssim": ssim(x, x_hat)}
+    found["squared_error"] = (x.double() - x_hat.double()).square().flatten(1).mean(1)
+    if latent.codes is not None:
+        found["counts"] = codebook.count(latent.codes, model.codec.latent_spec().size)
+    if features is not None:
+        found |= {"features": features.features(x), "x_hat_features": features.features(in_8_bits(x_hat))}
+        if (guess := recognised(features, x)) is not None:
+            found["recognised"] = guess
+    return found
+
+
+def in_8_bits(x: Tensor) -> Tensor:
+    """Pictures as they come back from a file, which is what the data is too."""
+    return image.to_uint8(x).float() / 255
+
+
+def recognised(features: FeatureNet, x: Tensor) -> Tensor | None:
+    """(B,) the class that a feature net takes each picture for; None where it is no classifier."""
+    return features.logits(x).argmax(1) if isinstance(features, Small) else None
+
+
+def _joined(rows: list[dict[str, Tensor]], space: tuple[int, ...]) -> Seen:
+    whole = {name: torch.cat([row[name] for row in rows]).cpu() for name in rows[0] if name != "counts"}
+    counts = sum((row["counts"].cpu() for row in rows), torch.tensor(0)) if "counts" in rows[0] else None
+    return Seen(
+        n=len(whole["label"]),
+        space=space,
+        psnr=whole["psnr"],
+        squared_error=whole["squared_error"],
+        ssim=whole["ssim"],
+        counts=counts,
+        features=whole.get("features"),
+        x_hat_features=whole.get("x_hat_features"),
+        labels=whole["label"],
+        recognised=whole.get("recognised"),
+    )

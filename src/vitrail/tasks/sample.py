@@ -1,0 +1,67 @@
+"""Pictures drawn from the model's prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import Tensor
+
+from vitrail.metrics.protocol import installed_version
+from vitrail.model.model import Model
+from vitrail.tasks._parameters import Guidance, Label, Run, Seed, Temperature, TopK, TopP
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pictures and all that is needed to draw them again."""
+
+    pictures: Tensor  # (n, C, H, W) in [0, 1]
+    labels: tuple[str | None, ...]  # class name of each; None: no class was asked for
+    first: int  # number of the first
+    seed: int
+    settings: dict[str, Any]  # of the sampler, as used
+    recipe: str
+    fingerprint: str
+
+    def story(self, i: int) -> dict[str, Any]:
+        """How picture i came to be, in JSON's terms."""
+        return {
+            "recipe": self.recipe,
+            "fingerprint": self.fingerprint,
+            "seed": self.seed,
+            "sample": self.first + i,
+            "label": self.labels[i],
+            "settings": self.settings,
+            "vitrail": installed_version(),
+        }
+
+
+def sample(
+    model: Run,
+    n: Annotated[int, Field(ge=1, description="how many")] = 16,
+    *,
+    label: Label = None,
+    seed: Seed = 0,
+    first: Annotated[int, Field(ge=0, description="number of the first sample")] = 0,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    guidance: Guidance = None,
+) -> Samples:
+    """Draw samples number first ... first + n - 1 of a seed; what a sample is depends on nothing else.
+
+    Raises UsageError for a class or a setting that the model's prior does not know.
+    """
+    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+    pictures = model.sample(n, label=label, seed=seed, first=first, **given)
+    classes = model.labels(label, range(first, first + n)).tolist()
+    labels = tuple(model.spec.classes[each] if each >= 0 else None for each in classes)
+    return Samples(pictures, labels, first, seed, used(model, given), model.recipe.name, model.fingerprint)
+
+
+def used(model: Model, given: dict[str, Any]) -> dict[str, Any]:
+    """The sampler's settings: the recipe's, with what was given."""
+    default: dict[str, Any] = model.recipe.prior.model_dump(mode="json").get("sampling", {})
+    return {**default, **{name: value for name, value in given.items() if value is not None}}
