@@ -90,8 +90,8 @@ def work(place: Path, data: str, steps: int, small: Mapping[str, Any]) -> None:
     found: dict[str, dict[str, str]] = {}
     run = loop.run
 
-    def watched(job: Any, *rest: Any) -> Any:
-        finished = run(job, *rest)
+    def watched(job: Any, *rest: Any, **named: Any) -> Any:
+        finished = run(job, *rest, **named)
         found[job.name] = {**hashed("trained", job.module), **hashed("average", finished.averaged)}
         return finished
 

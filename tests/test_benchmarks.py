@@ -1,0 +1,72 @@
+"""Every benchmark in its tiny mode: it runs, ends with its JSON line, and its facts - not its speeds - hold."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "benchmarks"
+
+
+def run(name: str, *words: str) -> dict[str, Any]:
+    """The JSON line of a quick run."""
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(FOLDER / f"{name}.py"), "--quick", *words]
+    child = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert child.returncode == 0, child.stdout + child.stderr
+    document: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
+    assert document["benchmark"] == name
+    assert {"processor", "cores", "torch"} <= document["machine"].keys()
+    return document
+
+
+def test_startup() -> None:
+    assert run("startup")["figures"]["import vitrail"]["value"] > 0
+
+
+def test_train_speed() -> None:
+    if importlib.util.find_spec("pythae") is None:
+        assert "pip install" in run("train_speed")["skipped"]
+        return
+    figures = run("train_speed")["figures"]
+    assert figures["mlp: parameters of ours over theirs"]["reached"]
+    assert figures["mlp: gain"]["value"] > 0
+
+
+def test_kv_cache() -> None:
+    figures = run("kv_cache")["figures"]
+    assert figures["equal tokens in float64"]["value"] == 1
+    assert figures["batch 2, gain"]["value"] > 0
+
+
+def test_kill_and_resume() -> None:
+    figures = run("kill_and_resume")["figures"]
+    assert figures["kill -9 that hit a living process"]["value"] >= 2
+    assert figures["killed runs that differ"]["value"] == 0
+
+
+def test_two_processes() -> None:
+    figures = run("two_processes")["figures"]
+    assert figures["codec: largest relative difference of the loss"]["value"] <= 1e-4
+
+
+@pytest.mark.slow
+def test_main_job(tmp_path: Path) -> None:
+    document = run("main_job", "--out", str(tmp_path))
+    assert {"psnr", "bits_per_pixel", "codebook_usage"} <= document["figures"].keys()
+    assert all(Path(grid).is_file() for grid in document["grids"])
+
+
+def test_the_runner_refuses_unknown_names() -> None:
+    child = subprocess.run([sys.executable, "-m", "benchmarks", "speed"], cwd=ROOT, capture_output=True, text=True)
+    assert child.returncode == 2
+    assert "unknown benchmark 'speed'" in child.stderr
