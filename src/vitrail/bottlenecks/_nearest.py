@@ -58,3 +58,11 @@ def gathered(tensor: Tensor) -> Tensor:
         dist.all_gather(parts, tensor.contiguous())
         tensor = torch.cat(parts)
     return tensor
+
+
+def of_first(tensor: Tensor) -> Tensor:
+    """What the first process holds: a GPU does not add up twice in the same order, so others may differ in the last bit."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        tensor = tensor.contiguous()
+        dist.broadcast(tensor, src=0)
+    return tensor

@@ -37,9 +37,13 @@ class Gaussian(Bottleneck):
         mean, logvar = self.posterior(h)
         z = mean + (0.5 * logvar).exp() * torch.randn_like(mean) if self.training else mean
         per_channel = kl_to_standard_normal(mean, logvar).reshape(*mean.shape[:2], -1).sum(2)  # (B, C) nats
-        active = (per_channel.mean(0) > 0.01).float().mean()  # channels that carry information (Burda et al. 2016 count variance)
+        active = (
+            (per_channel.mean(0) > 0.01).float().mean()
+        )  # channels that carry information (Burda et al. 2016 count variance)
         kl = per_channel.sum(1)
-        return Latent(z, terms={"kl": self._spare(per_channel)}, stats={"kl_nats": kl.mean(), "active_channels": active})
+        return Latent(
+            z, terms={"kl": self._spare(per_channel)}, stats={"kl_nats": kl.mean().detach(), "active_channels": active}
+        )
 
     def posterior(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each (B, C, *S); the log-variance is kept in [-30, 20] as in latent diffusion."""

@@ -15,9 +15,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vitrail.bottlenecks._bottleneck import Bottleneck, Pointwise
-from vitrail.bottlenecks._nearest import assigned, gathered, kmeans, nearest, pick, summed
+from vitrail.bottlenecks._nearest import assigned, gathered, kmeans, nearest, of_first, pick, summed
 from vitrail.types import Config as PartConfig
 from vitrail.types import Latent
+
+SHORTEST = 1e-4  # length from which vectors have a direction; it bounds the gradient at 0
 
 
 class Config(PartConfig):
@@ -26,9 +28,13 @@ class Config(PartConfig):
     size: int = Field(512, ge=1, description="K, number of codes")
     channels: int = Field(16, ge=1, description="dimensions in which codes are compared")
     sphere: bool = Field(False, description="compare directions only: vectors and codes are scaled to one length")
-    codebook: Literal["ema", "gradient"] = Field("ema", description="how codes learn: running means, or gradient descent")
+    codebook: Literal["ema", "gradient"] = Field(
+        "ema", description="how codes learn: running means, or gradient descent"
+    )
     decay: float = Field(0.99, gt=0, lt=1, description="of the running means, per step")
-    revive: float = Field(0.05, ge=0, lt=1, description="a code that wins less than this share of an even part is moved; 0: never")
+    revive: float = Field(
+        0.05, ge=0, lt=1, description="a code that wins less than this share of an even part is moved; 0: never"
+    )
 
     def build(self, width: int) -> Bottleneck:
         return VectorQuantizer(self, width)
@@ -104,12 +110,14 @@ class VectorQuantizer(Bottleneck):
 
     def _place(self, vectors: Tensor) -> Tensor:
         """(..., C) onto the sphere of radius sqrt(C), where components have unit variance."""
-        return F.normalize(vectors, dim=-1) * self.channels**0.5 if self.config.sphere else vectors
+        return F.normalize(vectors, dim=-1, eps=SHORTEST) * self.channels**0.5 if self.config.sphere else vectors
 
     def _start(self, rows: Tensor) -> None:
         """k-means on the first batch; counts and sums agree with the codes, so the first update does not undo it."""
         rows = gathered(rows)
-        centroids, counts = kmeans(rows, self.size, torch.Generator().manual_seed(0))
+        if not rows.isfinite().all():
+            return  # the guard refuses this step; the next one starts the codebook
+        centroids, counts = map(of_first, kmeans(rows, self.size, torch.Generator().manual_seed(0)))
         counts = counts.clamp_min(self.config.revive * len(rows) / self.size)
         self._put(torch.arange(self.size, device=rows.device), centroids, counts)
 

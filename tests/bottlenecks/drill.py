@@ -1,0 +1,70 @@
+"""Twenty training steps of any bottleneck on drifting data. As a program: the same on two processes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vitrail import catalog
+from vitrail.bottlenecks._bottleneck import Bottleneck
+
+WIDTH, BATCH, STEPS = 12, 16, 20
+SHORT = {"decay": 0.5, "revive": 0.5}  # so that codes are revived within a few steps
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in catalog.names("bottlenecks")},
+    "vq-sphere": ("vq", {"size": 24, "channels": 4, **SHORT}),
+    "vq-plain": ("vq", {"size": 24, "channels": 4, "sphere": False, **SHORT}),
+    "vq-gradient": ("vq", {"size": 24, "channels": 4, "codebook": "gradient", **SHORT}),
+}
+
+
+def build(name: str, **settings: Any) -> Bottleneck:
+    """The bottleneck of a file, with weights that depend on nothing."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made: Bottleneck = catalog.find("bottlenecks", name).Config(**settings).build(WIDTH)
+    return made
+
+
+def batch(step: int) -> Tensor:
+    """(B, W, 3, 3), a cloud that wanders."""
+    generator = torch.Generator().manual_seed(step)
+    drift = torch.linspace(-1, 1, WIDTH).roll(step // 4)[:, None, None]
+    return drift + 0.5 * torch.randn(BATCH, WIDTH, 3, 3, generator=generator)
+
+
+def train(bottleneck: Bottleneck, rank: int = 0, world: int = 1) -> Bottleneck:
+    """Plain gradient descent on the sum of all terms, as one of `world` processes."""
+    bottleneck.train()
+    share = BATCH // world
+    for step in range(STEPS):
+        latent = bottleneck(batch(step)[rank * share : (rank + 1) * share])
+        loss = latent.z.square().mean() + sum(term.mean() for term in latent.terms.values())
+        loss.backward()
+        with torch.no_grad():
+            for weight in bottleneck.parameters():
+                if weight.grad is not None:
+                    gradient = weight.grad.clone()
+                    if world > 1:
+                        dist.all_reduce(gradient)
+                    weight -= 0.05 * gradient / world
+                weight.grad = None
+        bottleneck.after_step()
+    return bottleneck
+
+
+if __name__ == "__main__":
+    folder, rank, world = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
+    for case, (name, settings) in CASES.items():
+        torch.manual_seed(rank)  # noise of a posterior
+        state = train(build(name, **settings), rank, world).state_dict()
+        safetensors.torch.save_file(state, folder / f"{case}-{rank}.safetensors")
+    dist.destroy_process_group()

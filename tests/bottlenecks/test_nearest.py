@@ -1,0 +1,58 @@
+"""What codebooks are made of: nearest code, k-means, picking."""
+
+import pytest
+import torch
+from sklearn.cluster import KMeans
+
+from vitrail.bottlenecks import _nearest
+from vitrail.bottlenecks._nearest import assigned, gathered, kmeans, nearest, of_first, pick, summed
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100, 1 << 22])
+def test_nearest_is_the_smallest_distance_however_it_is_cut(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_nearest, "ROWS", rows * 20)
+    vectors, codebook = torch.randn(333, 5), torch.randn(20, 5)
+    assert torch.equal(nearest(vectors, codebook), torch.cdist(vectors.double(), codebook.double()).argmin(1))
+
+
+def test_the_first_of_equals_wins() -> None:
+    codebook = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]])
+    assert nearest(torch.tensor([[0.0, 1], [1, 0]]), codebook).tolist() == [1, 0]
+
+
+def test_assigned_sums_what_each_code_won() -> None:
+    vectors, codes = torch.randn(50, 3), torch.randint(0, 4, (50,))
+    sums, counts = assigned(vectors, codes, 6)
+    for code in range(6):
+        torch.testing.assert_close(sums[code], vectors[codes == code].sum(0))
+        assert counts[code] == (codes == code).sum()
+
+
+def test_k_means_is_as_good_as_that_of_scikit_learn() -> None:
+    vectors = torch.randn(600, 3, generator=torch.Generator().manual_seed(0))
+    centroids, counts = kmeans(vectors, 12, torch.Generator().manual_seed(0), rounds=30)
+    ours = (vectors - centroids[nearest(vectors, centroids)]).square().sum()
+    theirs = KMeans(12, n_init=1, init="random", random_state=0).fit(vectors.numpy()).inertia_
+    assert float(ours) < 1.1 * theirs
+    assert counts.sum() == 600
+
+
+def test_k_means_with_too_few_vectors_repeats_them() -> None:
+    centroids, counts = kmeans(torch.tensor([[0.0], [1.0]]), 5, torch.Generator().manual_seed(0))
+    assert set(centroids.flatten().tolist()) == {0.0, 1.0}
+    assert counts.sum() == 2
+
+
+@pytest.mark.parametrize(("available", "wanted"), [(10, 3), (3, 10), (1, 4), (5, 0), (5, 5)])
+def test_pick_repeats_only_where_it_must(available: int, wanted: int) -> None:
+    chosen = pick(available, wanted, torch.Generator().manual_seed(0)).tolist()
+    assert len(chosen) == wanted
+    assert len(set(chosen)) == min(available, wanted)
+    assert set(chosen) <= set(range(available))
+
+
+def test_alone_nothing_is_exchanged() -> None:
+    x = torch.randn(3)
+    assert summed(x) is x
+    assert gathered(x) is x
+    assert of_first(x) is x
