@@ -46,18 +46,19 @@ def fences(page: Path, language: str) -> Iterator[str]:
 def parse(program: Any, line: str) -> None:
     """Walk down the groups, then let the command read its own arguments; nothing is run."""
     words, command, context = shlex.split(line, comments=True), program, None
-    while hasattr(command, "commands"):
+    while hasattr(command, "commands") and not (words == [] and command.invoke_without_command):
         context = command.make_context(command.name, [], parent=context, resilient_parsing=True)
         command = command.commands[words.pop(0)]
     command.make_context(command.name, words, parent=context)
 
 
-def leaves(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every command that is not a group, by its full name such as "features train"."""
+def runnable(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command that does something, by its full name such as "features train"."""
     for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from leaves(command, f"{above}{name} ")
-        else:
+        inner = hasattr(command, "commands")
+        if inner:
+            yield from runnable(command, f"{above}{name} ")
+        if not inner or command.invoke_without_command:
             yield f"{above}{name}", command
 
 
@@ -78,7 +79,7 @@ def test_the_reference_lists_every_command_and_option(program: Any) -> None:
         section.partition("\n")[0].strip(): set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
         for section in sections
     }
-    assert documented == {name: flags(command) for name, command in leaves(program)}
+    assert documented == {name: flags(command) for name, command in runnable(program)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
