@@ -8,9 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitrail.errors import UsageError
+
 
 def generator(seed: int, number: int) -> np.random.Generator:
-    """The random stream of sample `number`: Philox, a counter-based generator keyed by both.  Salmon et al. 2011."""
+    """The random stream of sample `number`: Philox, a counter-based generator keyed by both.  Salmon et al. 2011.
+
+    Raises UsageError on a seed or number outside [0, 2^63).
+    """
+    for name, value in (("a seed", seed), ("the number of a sample", number)):
+        if not 0 <= value < 1 << 63:
+            raise UsageError(f"{name} is a whole number between 0 and 2^63 - 1, got {value}")
     return np.random.Generator(np.random.Philox(key=np.array([seed, number], dtype=np.uint64)))
 
 
