@@ -1,0 +1,103 @@
+"""Which charts a run's log gives: one per quantity, known ones with their unit, unknown ones all the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vitrail.metrics import codebook
+from vitrail.training.report.charts import POINTS, Chart, Curve, thinned
+from vitrail.training.report.facts import Facts, Line
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How a number of the log is shown."""
+
+    title: str
+    unit: str = ""
+    factor: float = 1.0
+    log: bool = False
+
+
+KNOWN = {
+    "stats.psnr": Quantity("PSNR of training batches", "dB"),
+    "stats.batch_usage": Quantity("Codes used within a batch", "%", factor=100),
+    "stats.batch_perplexity": Quantity("Perplexity of a batch", "codes"),
+    "lr": Quantity("Learning rate"),
+    "grad_norm": Quantity("Gradient norm", log=True),
+    "time.images_per_second": Quantity("Speed", "images/s"),
+}
+
+
+def of_stage(facts: Facts, stage: str) -> Iterator[Chart]:
+    """The charts of a stage, the loss first."""
+    lines = facts.lines[stage]
+    if loss := _loss(facts, lines):
+        yield loss
+    stats = sorted({f"stats.{name}" for line in lines for name in line["stats"]})
+    for name in sorted({*stats, *KNOWN}, key=_order):
+        if curve := _curve(lines, name):
+            shown = _quantity(name)
+            yield Chart(shown.title, (curve,), shown.unit, log=shown.log)
+
+
+def codebook_use(facts: Facts) -> Chart | None:
+    """Share of each code over the training set, the most used first, one curve per level."""
+    if facts.counts is None:
+        return None
+    shares = facts.counts.double() / facts.counts.sum(1, keepdim=True) * 100  # (Q, K)
+    size = facts.latent.size
+    rank = thinned(range(1, size + 1), 2 * POINTS)
+    curves = tuple(
+        Curve(f"level {i + 1}", rank, thinned(level.sort(descending=True).values.tolist(), 2 * POINTS))
+        for i, level in enumerate(shares)
+    )
+    across = "codes, the most used first"
+    return Chart("Share of each code in %", curves, "%", across, levels=(("even use", 100 / size),), filled=True)
+
+
+def _loss(facts: Facts, lines: list[Line]) -> Chart | None:
+    """The loss and, where it is made of several, its unweighted terms; None where it was never finite."""
+    names = sorted({name for line in lines for name in line["terms"]})
+    terms = tuple(curve for name in names if (curve := _curve(lines, f"terms.{name}")))
+    total = _curve(lines, "loss")
+    if total is None:
+        return None
+    if names == ["nats"] and facts.latent.size:
+        return Chart("Surprise of the prior", (total,), "nats per code", levels=_without_context(facts))
+    return Chart("Loss", (total, *terms) if len(terms) > 1 else (total,), log=True)
+
+
+def _without_context(facts: Facts) -> tuple[tuple[str, float], ...]:
+    """What a prior pays that knows how often codes occur, but not which ones stand together."""
+    if facts.counts is None:
+        return ()
+    return (("codes drawn one by one", codebook.usage(facts.counts).bits * math.log(2)),)
+
+
+def _quantity(name: str) -> Quantity:
+    return KNOWN.get(name) or Quantity(name.rpartition(".")[2].replace("_", " ").capitalize())
+
+
+def _curve(lines: list[Line], name: str) -> Curve | None:
+    """A quantity over steps, without the lines that have no value of it."""
+    factor = _quantity(name).factor
+    points = [(line["step"], value * factor) for line in lines if (value := _value(line, name)) is not None]
+    if not points:
+        return None
+    x, y = zip(*points, strict=True)
+    return Curve(name.rpartition(".")[2].replace("_", " "), x, y)
+
+
+def _value(line: Line, name: str) -> float | None:
+    group, _, inner = name.rpartition(".")
+    value = (line.get(group) or {}).get(inner) if group else line.get(inner)
+    return None if value is None else float(value)
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    """Known statistics, unknown ones, then how the optimiser and the machine fared."""
+    known = list(KNOWN)
+    return not name.startswith("stats."), known.index(name) if name in known else len(known), name
