@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Config(BaseModel):
-    """Settings of one part: frozen, keyword-only, unknown keys refused. A part's file subclasses it and adds `build`."""
+    """Settings of one part: frozen, keyword-only, unknown keys refused. A part subclasses it and adds `build`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

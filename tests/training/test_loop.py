@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from toys import BATCH, Points, Toy, batches, curve, files, job, settings, train
 
 from vitrail.errors import Interrupted, ModelError, UsageError, VitrailError
-from vitrail.training import durable, guard, loop
+from vitrail import durable
+from vitrail.training import guard, loop
 from vitrail.training.job import Job, Losses, StepModule
 
 

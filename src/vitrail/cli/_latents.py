@@ -23,8 +23,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vitrail import durable
 from vitrail.errors import DataError
-from vitrail.training import durable
 
 FORMAT = 1
 LARGEST = 1 << 36  # bytes that an array may claim to take

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vitrail import durable
 from vitrail.cli._command import Table, as_json
 from vitrail.metrics.protocol import Score
 from vitrail.tasks.evaluate import Evaluation
-from vitrail.training import durable
 
 SHARES = ("codebook_usage", "recognised", "classifier_accuracy")
 UNITS = {"psnr": "dB", "psnr_of_mean_error": "dB", "bits_per_token": "bits", "bits_per_pixel": "bits"}
@@ -40,5 +40,5 @@ def _protocol(score: Score) -> str:
         parts.append(f"{score.n_fake} of the model")
     if score.features is not None:
         parts.append(f"features {score.features} {(score.features_sha256 or '')[:8]}")
-    parts += [f"{name} {value}" for name, value in score.settings.items() if value is not None]
+    parts += [f"{name} {value}" for name, value in score.settings.items() if value is not None and name != "highest"]
     return ", ".join(parts)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.bottlenecks._bottleneck import Bottleneck
+from vitrail.objectives.reconstruction._likelihood import Likelihood
 from vitrail.types import Latent, LatentSpec
 
 
@@ -32,11 +34,19 @@ class Codec(nn.Module):
     takes any *S. Stride 0 means that the latent is one vector and *S fixed.
     """
 
+    bottleneck: Bottleneck
+    likelihood: Likelihood
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, encoder: nn.Module, bottleneck: nn.Module, decoder: nn.Module, likelihood: nn.Module, stride: int, shape: tuple[int, ...]
+        self,
+        encoder: nn.Module,
+        bottleneck: Bottleneck,
+        decoder: nn.Module,
+        likelihood: Likelihood,
+        stride: int,
+        shape: tuple[int, ...],
     ) -> None:
         super().__init__()
         self.encoder, self.bottleneck, self.decoder, self.likelihood = encoder, bottleneck, decoder, likelihood
@@ -50,7 +60,9 @@ class Codec(nn.Module):
         params = self._open(latent.z, x.shape[2:])
         values = x[0].numel()
         terms = {**self.likelihood.terms(params, x), **latent.terms}
-        terms = {name: term / values if term.dim() else term for name, term in terms.items()}  # nats per sample -> per value
+        terms = {
+            name: term / values if term.dim() else term for name, term in terms.items()
+        }  # nats per sample -> per value
         return Reading(latent, self.likelihood.mean(params), terms)
 
     def squeeze(self, x: Tensor) -> Latent:
@@ -61,6 +73,13 @@ class Codec(nn.Module):
         """x (B, C, *S) in [0, 1] -> Latent whose z has mean 0 and variance 1 per channel over the training data."""
         latent = self.squeeze(x)
         return replace(latent, z=self.normalised(latent.z))
+
+    def codes(self, x: Tensor) -> Tensor:
+        """x (B, C, *S) in [0, 1] -> codes (B, Q, *S / stride). Raises TypeError where the bottleneck has none."""
+        codes = self.squeeze(x).codes
+        if codes is None:
+            raise TypeError(f"{type(self.bottleneck).__name__} has no codes")
+        return codes
 
     def normalised(self, z: Tensor) -> Tensor:
         """z as the decoder reads it -> z of mean 0 and variance 1 per channel."""

@@ -7,20 +7,19 @@ from typing import Any
 import torch
 
 from vitrail.codecs.codec import Codec
-from vitrail.errors import UsageError
 from vitrail.model.recipe import Recipe
 from vitrail.priors._prior import Prior
-from vitrail.types import DataSpec
+from vitrail.types import Config, DataSpec
 
 
 def build_codec(recipe: Recipe, spec: DataSpec) -> Codec:
     """The codec of a recipe for data of this shape; weights depend on the recipe's seed only."""
-    network, bottleneck, reconstruction = (_any(part) for part in (recipe.network, recipe.bottleneck, recipe.reconstruction))
+    network: Any = recipe.network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         encoder = network.encoder(spec)
-        squeeze = bottleneck.build(encoder.width)
-        likelihood = reconstruction.build(spec.channels)
+        squeeze = built(recipe.bottleneck, encoder.width)
+        likelihood = built(recipe.reconstruction, spec.channels)
         decoder = network.decoder(spec, squeeze.channels, likelihood.outputs)
     return Codec(encoder, squeeze, decoder, likelihood, network.stride, spec.shape)
 
@@ -29,7 +28,7 @@ def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior:
     """The prior of a recipe over the latents of this codec."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed + 1)
-        prior: Prior = _any(recipe.prior).build(codec.latent_spec(), len(spec.classes))
+        prior: Prior = built(recipe.prior, codec.latent_spec(), len(spec.classes))
     return prior
 
 
@@ -40,6 +39,6 @@ def check(recipe: Recipe, spec: DataSpec) -> None:
         build_prior(recipe, spec, codec)
 
 
-def _any(part: Any) -> Any:
-    """Parts share a convention of their folder, not a base class with these methods."""
-    return part
+def built(part: Config | None, *arguments: Any) -> Any:
+    """What a part's Config builds; None stays None. What `build` takes is the convention of the part's folder."""
+    return None if part is None else part.build(*arguments)  # type: ignore[attr-defined]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from vitrail import durable
 from vitrail.errors import ModelError, UsageError
 from vitrail.model.build import build_codec, build_prior
 from vitrail.model.model import Model
@@ -26,7 +26,14 @@ from vitrail.types import DataSpec
 
 FORMAT = 1
 LARGEST_JSON = 64 << 20  # bytes; a longer config or header is an attack or an accident
-DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64, "I64": torch.int64, "BOOL": torch.bool}
+DTYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F64": torch.float64,
+    "I64": torch.int64,
+    "BOOL": torch.bool,
+}
 
 
 def save(model: Model, path: Path, card: str = "") -> str:
@@ -40,8 +47,9 @@ def save(model: Model, path: Path, card: str = "") -> str:
     config["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     model.fingerprint = fingerprint(config)
     for name, content in {**contents, "README.md": card.encode()}.items():
-        _replace(path / name, content)
-    _replace(path / "config.json", json.dumps({**config, "fingerprint": model.fingerprint}, indent=2).encode())
+        durable.write_file(path / name, content, through=True)
+    told = json.dumps({**config, "fingerprint": model.fingerprint}, indent=2)
+    durable.write_file(path / "config.json", told.encode(), through=True)
     return model.fingerprint
 
 
@@ -63,10 +71,11 @@ def load(path: Path) -> Model:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{folder}: its recipe cannot be built: {error}") from None
-    for name, part in {"codec": model.codec, "prior": model.prior}.items():
-        if name in parts and part is not None:
-            _fill(part, folder / f"{name}.safetensors", config["files"][f"{name}.safetensors"])
-    return Model(recipe, spec, model.codec, model.prior if "prior" in parts else None, config["fingerprint"])
+    prior = model.prior if "prior" in parts else None
+    for name, module in (("codec", model.codec), ("prior", prior)):
+        if module is not None:
+            _fill(module, folder / f"{name}.safetensors", config["files"][f"{name}.safetensors"])
+    return Model(recipe, spec, model.codec, prior, config["fingerprint"])
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:
@@ -81,7 +90,11 @@ def _find(path: Path) -> Path:
             return folder
     if not path.exists():
         raise ModelError(f"no model at '{path}': there is no such folder")
-    hint = "training has not finished; run the same `vitrail train` command again" if (path / "recipe.json").exists() else "config.json is missing"
+    hint = (
+        "training has not finished; run the same `vitrail train` command again"
+        if (path / "recipe.json").exists()
+        else "config.json is missing"
+    )
     raise ModelError(f"no model in '{path}': {hint}")
 
 
@@ -97,7 +110,9 @@ def _config(folder: Path) -> dict[str, Any]:
             raise ModelError(f"{where}: format {version} is newer than this vitrail reads ({FORMAT}); upgrade vitrail")
         files = {str(name): str(digest) for name, digest in config["files"].items()}
         if "codec.safetensors" not in files or not set(files) <= {"codec.safetensors", "prior.safetensors"}:
-            raise ModelError(f"{where}: names files {sorted(files)}, wanted codec.safetensors and perhaps prior.safetensors")
+            raise ModelError(
+                f"{where}: names files {sorted(files)}, wanted codec.safetensors and perhaps prior.safetensors"
+            )
         if fingerprint(config) != config["fingerprint"]:
             raise ModelError(f"{where}: contents do not match the fingerprint; the file was changed after saving")
         recipe, spec = parse(config["recipe"]), DataSpec.model_validate(config["spec"])
@@ -117,7 +132,9 @@ def _check_header(path: Path, wanted: Mapping[str, Tensor]) -> None:
         entry = header[name]
         shape, dtype = entry.get("shape"), DTYPES.get(str(entry.get("dtype")))
         if shape != list(tensor.shape) or dtype != tensor.dtype:
-            raise ModelError(f"{path}: tensor '{name}' is {entry.get('dtype')} {shape}, wanted {tensor.dtype} {list(tensor.shape)}")
+            raise ModelError(
+                f"{path}: tensor '{name}' is {entry.get('dtype')} {shape}, wanted {tensor.dtype} {list(tensor.shape)}"
+            )
 
 
 def _header(path: Path) -> dict[str, dict[str, Any]]:
@@ -152,13 +169,7 @@ def _fill(module: nn.Module, path: Path, digest: str) -> None:
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() if tensor.device.type != "meta" else tensor for name, tensor in module.state_dict().items()}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(path.name + ".unfinished")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    return {
+        name: tensor.detach().cpu().contiguous() if tensor.device.type != "meta" else tensor
+        for name, tensor in module.state_dict().items()
+    }

@@ -29,7 +29,9 @@ class Model:
     Nothing that it returns depends on how many samples are asked for at once.
     """
 
-    def __init__(self, recipe: Recipe, spec: DataSpec, codec: Codec, prior: Prior | None, fingerprint: str = "") -> None:
+    def __init__(
+        self, recipe: Recipe, spec: DataSpec, codec: Codec, prior: Prior | None, fingerprint: str = ""
+    ) -> None:
         self.recipe, self.spec, self.fingerprint = recipe, spec, fingerprint
         self.codec, self.prior = codec.eval(), prior.eval() if prior is not None else None
 
@@ -55,7 +57,7 @@ class Model:
         """x (B, C, H, W) -> Latent: z (B, D, h, w) of mean 0 and variance 1, codes (B, Q, h, w) where there are codes."""
         x = self.read(x)
         if self.codec.bottleneck.size:
-            codes = self._chunked(lambda part: self.codec.encode(part).codes, x)
+            codes = self._chunked(self.codec.codes, x)
             return Latent(self.codec.normalised(self.codec.bottleneck.values(codes)), codes)
         return Latent(self._chunked(lambda part: self.codec.encode(part).z, x))
 
@@ -69,7 +71,9 @@ class Model:
         self._check_latent(latent, discrete)
         function = self.codec.decode_codes if discrete else self.codec.decode
         space = space or self._own_space(latent)
-        return self._chunked(lambda part: function(part, space), latent, (self.spec.channels, *(space or self.spec.space)))
+        return self._chunked(
+            lambda part: function(part, space), latent, (self.spec.channels, *(space or self.spec.space))
+        )
 
     def reconstruct(self, x: Any) -> Tensor:
         """x -> what is left of it after the bottleneck, in the same shape."""
@@ -120,7 +124,7 @@ class Model:
 
     def _settings(self, given: dict[str, Any]) -> Settings:
         """The prior's settings with what the user gave; None means not given."""
-        default: Settings = getattr(self.recipe.prior, "sampling")
+        default: Settings = self.recipe.prior.sampling
         wanted = {key: value for key, value in given.items() if value is not None}
         for key in wanted:
             if key not in type(default).model_fields:

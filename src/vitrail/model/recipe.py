@@ -33,23 +33,35 @@ class Stage(Config):
 
     batch: int = Field(128, ge=1, description="samples per step, over all processes and accumulation rounds")
     accumulate: int = Field(1, ge=1, description="rounds into which a batch is cut to save memory; same result")
-    optimiser: Literal["adamw", "muon"] = Field("adamw", description="muon: Muon for matrices and kernels, AdamW for the rest")
+    optimiser: Literal["adamw", "muon"] = Field(
+        "adamw", description="muon: Muon for matrices and kernels, AdamW for the rest"
+    )
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the stage over which the learning rate rises from 0")
     decay: Literal["cosine", "linear", "none"] = Field("cosine", description="how the learning rate falls afterwards")
-    weight_decay: float = Field(0.0, ge=0, description="decoupled decay of matrices and kernels, per step, times the rate")
+    weight_decay: float = Field(
+        0.0, ge=0, description="decoupled decay of matrices and kernels, per step, times the rate"
+    )
     betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW's two averages")
     clip: float = Field(1.0, gt=0, description="largest gradient norm; longer gradients are scaled down to it")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights at the end of its warm-up; 0: none")
+    ema: float = Field(
+        0.999, ge=0, lt=1, description="decay of the averaged weights at the end of its warm-up; 0: none"
+    )
 
 
 class Training(Config):
     """How long and on what terms the whole run trains."""
 
-    budget: str = Field("10 epochs", description="'20000 steps', '10 epochs', '2M images', '90s', '6min' or '2h', for all stages")
-    share: float = Field(0.5, gt=0, le=1, description="part of the budget that the codec gets where the prior trains too")
+    budget: str = Field(
+        "10 epochs", description="'20000 steps', '10 epochs', '2M images', '90s', '6min' or '2h', for all stages"
+    )
+    share: float = Field(
+        0.5, gt=0, le=1, description="part of the budget that the codec gets where the prior trains too"
+    )
     seed: int = Field(0, ge=0, description="seed of weights, data order and augmentation")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: measured at the start, then kept for the run")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: measured at the start, then kept for the run"
+    )
     threads: int = Field(0, ge=0, description="CPU threads; 0: all cores this process may use")
     compile: bool = Field(False, description="torch.compile the step; pays on a GPU and in long runs")
     checkpoint: float = Field(60.0, gt=0, description="seconds between checkpoints")
@@ -72,7 +84,9 @@ class Training(Config):
     @classmethod
     def _readable(cls, text: str) -> str:
         if not BUDGET.match(text):
-            raise ValueError(f"'{text}' is no budget; write '20000 steps', '10 epochs', '2M images', '90s', '6min' or '2h'")
+            raise ValueError(
+                f"'{text}' is no budget; write '20000 steps', '10 epochs', '2M images', '90s', '6min' or '2h'"
+            )
         return text
 
 
@@ -83,9 +97,13 @@ class Recipe(Config):
     network: SerializeAsAny[Config] = Field(description="encoder and decoder")
     bottleneck: SerializeAsAny[Config] = Field(description="what the encoder's output is squeezed through")
     reconstruction: SerializeAsAny[Config] = Field(description="likelihood of the data given the decoder's output")
-    degradation: SerializeAsAny[Config] | None = Field(None, description="what is done to the encoder's input in training")
+    degradation: SerializeAsAny[Config] | None = Field(
+        None, description="what is done to the encoder's input in training"
+    )
     prior: SerializeAsAny[Config] = Field(description="distribution over the latents")
-    weights: dict[str, float] = Field(default_factory=dict, description="weight of each loss term; a term not named counts 1")
+    weights: dict[str, float] = Field(
+        default_factory=dict, description="weight of each loss term; a term not named counts 1"
+    )
     data: DataConfig = Field(DataConfig(), description="how data is read")
     training: Training = Field(Training(), description="how it is trained")
 
@@ -98,7 +116,7 @@ class Recipe(Config):
 
     def printed(self) -> dict[str, Any]:
         """JSON form: parts as their name and settings. `parse` is its inverse."""
-        parts = {slot: part.printed() if (part := getattr(self, slot)) else None for slot in SLOTS}
+        parts = {slot: held.printed() if (held := getattr(self, slot)) else None for slot in SLOTS}
         return {**self.model_dump(mode="json", exclude=set(SLOTS)), **parts}
 
     def vary(self, **changes: Any) -> Recipe:
@@ -138,7 +156,9 @@ def part(folder: str, value: Any, optional: bool = False) -> Config | None:
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-        raise UsageError(f"wants a name or a mapping with a name, got {value!r}{catalog.nearest('', catalog.names(folder))}")
+        raise UsageError(
+            f"wants a name or a mapping with a name, got {value!r}{catalog.nearest('', catalog.names(folder))}"
+        )
     module = catalog.find(folder, value["name"])
     config: Config = module.Config.model_validate({key: item for key, item in value.items() if key != "name"})
     return config

@@ -48,7 +48,8 @@ class Residual(nn.Module):
         self.norm2, self.conv2 = norm(width), CONV[dims](width, width, 3, padding=1)
         self.dropout = dropout
         nn.init.zeros_(self.conv2.weight)  # every block starts as the identity
-        nn.init.zeros_(self.conv2.bias)
+        if self.conv2.bias is not None:
+            nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -82,6 +83,8 @@ class SpaceAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, T, C)
-        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, heads, T, C/heads)
+        q, k, v = (
+            self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )  # each (B, heads, T, C/heads)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, T, C)
         return x + self.out(mixed).transpose(1, 2).reshape(x.shape)

@@ -28,7 +28,9 @@ class Settings(PriorSettings):
 
     temperature: float = Field(1.0, ge=0, description="below 1 safer, above 1 more varied; 0: always the likeliest")
     top_k: int | None = Field(None, ge=1, description="only among so many likeliest codes")
-    top_p: float | None = Field(None, gt=0, le=1, description="only among the likeliest codes that make up this probability")
+    top_p: float | None = Field(
+        None, gt=0, le=1, description="only among the likeliest codes that make up this probability"
+    )
     guidance: float = Field(1.0, ge=0, description="1: none; above 1 the class shows more clearly, with less variety")
 
 
@@ -40,18 +42,24 @@ class Config(PartConfig):
     heads: int = Field(4, ge=1, description="attention heads; divides the width")
     rotary: bool = Field(True, description="rotary positions inside attention, beside the learned ones of the input")
     dropout: float = Field(0.0, ge=0, lt=1, description="after attention and mlp")
-    label_dropout: float = Field(0.1, ge=0, le=1, description="share of samples trained without their class, for guidance")
+    label_dropout: float = Field(
+        0.1, ge=0, le=1, description="share of samples trained without their class, for guidance"
+    )
     sampling: Settings = Field(Settings(), description="how to draw when the user says nothing")
 
     @model_validator(mode="after")
     def _divides(self) -> Config:
         if self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} must be a multiple of twice the heads ({self.heads}); rotary positions turn pairs")
+            raise ValueError(
+                f"width {self.width} must be a multiple of twice the heads ({self.heads}); rotary positions turn pairs"
+            )
         return self
 
     def build(self, spec: LatentSpec, classes: int) -> Prior:
         if not spec.size:
-            raise UsageError("the autoregressive prior models codes, but this bottleneck has none; use prior=mixture or bottleneck=vq")
+            raise UsageError(
+                "the autoregressive prior models codes, but this bottleneck has none; use prior=mixture or bottleneck=vq"
+            )
         return Autoregressive(self, spec, classes)
 
 
@@ -66,7 +74,9 @@ class Autoregressive(Prior):
         self.config, self.spec, self.classes = config, spec, classes
         grid = (*spec.grid, spec.levels)
         self.length = torch.Size(grid).numel()
-        self.start = nn.Embedding(classes + 1, config.width)  # first token: the class; the last row stands for "no class"
+        self.start = nn.Embedding(
+            classes + 1, config.width
+        )  # first token: the class; the last row stands for "no class"
         self.code = nn.Embedding(spec.size * spec.levels, config.width)
         self.place = nn.Parameter(0.02 * torch.randn(self.length, config.width))  # of the token to predict
         self.transformer = Transformer(

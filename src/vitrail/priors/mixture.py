@@ -53,8 +53,12 @@ class Mixture(Prior):
         size = prod(spec.shape)
         self.full = size <= FULL
         self.register_buffer("means", torch.zeros(config.components, size))
-        self.register_buffer("factors", torch.zeros(config.components, size, *((size,) if self.full else ())))  # L or its diagonal
-        self.register_buffer("shares", torch.full((classes + 1, config.components), 1 / config.components))  # last row: any class
+        self.register_buffer(
+            "factors", torch.zeros(config.components, size, *((size,) if self.full else ()))
+        )  # L or its diagonal
+        self.register_buffer(
+            "shares", torch.full((classes + 1, config.components), 1 / config.components)
+        )  # last row: any class
 
     def fit(self, z: Tensor, label: Tensor, seed: int) -> None:
         """Expectation maximisation on z (N, C, *S); fewer samples than components leave components unused."""

@@ -54,6 +54,8 @@ def evaluate(
         raise DataError(f"this model's pictures have {model.spec.channels} channels, the data's have {data.spec.channels}")
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     count = samples if features is not None and model.prior is not None else 0
+    if count:
+        model.draw(1, seed=seed, **settings)  # unknown settings are refused before the work, not after it
     wanted = min(len(data), limit or len(data))
     real = seen(model, data, features, wanted, lambda done: progress(done, wanted + count))
     scores = [*fidelity_scores(model, real), *codebook_scores(model, real)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vitrail import durable
 from vitrail.data.dataset import Dataset
 from vitrail.model import folder
 from vitrail.model.model import Model
-from vitrail.training import durable
 
 
 def save(model: Model, run: Path, data: Dataset) -> None:
@@ -19,8 +19,14 @@ def save(model: Model, run: Path, data: Dataset) -> None:
 def text(model: Model, run: Path, data: Dataset) -> str:
     """The card as markdown."""
     spec, latent = model.spec, model.codec.latent_spec()
-    codes = f"{latent.levels} x {' x '.join(map(str, latent.grid))} codes of {latent.size}" if latent.size else f"floats {latent.shape}"
-    weights = sum(parameter.numel() for part in (model.codec, model.prior) if part is not None for parameter in part.parameters())
+    codes = (
+        f"{latent.levels} x {' x '.join(map(str, latent.grid))} codes of {latent.size}"
+        if latent.size
+        else f"floats {latent.shape}"
+    )
+    weights = sum(
+        parameter.numel() for part in (model.codec, model.prior) if part is not None for parameter in part.parameters()
+    )
     return f"""# {model.recipe.name}, trained with vitrail
 
 | | |

@@ -17,8 +17,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from vitrail import durable
 from vitrail.errors import ModelError
-from vitrail.training import durable
 
 FORMAT = 1
 KEPT = 2  # checkpoints per stage

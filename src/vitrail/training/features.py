@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from vitrail import durable
 from vitrail.data.config import DataConfig
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader, in_order
@@ -23,7 +24,7 @@ from vitrail.metrics.protocol import installed_version
 from vitrail.model.recipe import Stage, Training
 from vitrail.networks.features import load_features, packed, small
 from vitrail.training import budget as budgets
-from vitrail.training import durable, loop
+from vitrail.training import loop
 from vitrail.training.job import Finished, Job, Losses, StepModule
 from vitrail.training.journal import Show
 from vitrail.types import Batch

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vitrail import durable
 from vitrail.data.dataset import Dataset
 from vitrail.errors import UsageError
 from vitrail.model.recipe import Recipe
-from vitrail.training import durable
 
 PACKAGES = ("vitrail", "torch", "numpy", "pydantic", "safetensors", "pillow", "scikit-learn")
 
 
-def claim(folder: Path, recipe: Recipe, source: str, data: Dataset) -> None:
-    """Make the folder this run's own, or find that it already is.
+@contextlib.contextmanager
+def claimed(folder: Path, recipe: Recipe, source: str, data: Dataset) -> Iterator[None]:
+    """Make the folder this run's own, or find that it already is, and keep other processes out of it inside the block.
 
-    Raises UsageError where it holds a run of another recipe or of other data, naming what differs.
+    Raises UsageError where another run is at work in it, or where it holds a run of another recipe or of other data,
+    naming what differs, or something else than a run.
     """
-    told = {
-        "recipe": recipe.printed(),
-        "data": {"source": source, "fingerprint": data.fingerprint, **data.spec.model_dump(mode="json")},
-    }
     path = folder / "recipe.json"
-    if path.exists():
-        _compare(folder, json.loads(path.read_text()), told)
-        return
-    if folder.exists() and any(folder.iterdir()):
+    if not path.exists() and folder.exists() and any(_foreign(found) for found in folder.iterdir()):
         raise UsageError(f"{folder} is not empty and holds no run; choose another --out")
     with durable.storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        durable.write_file(folder / "environment.json", json.dumps(environment(), indent=1).encode())
-        durable.write_file(path, json.dumps(told, indent=1).encode(), through=True)
+    with durable.alone(folder):
+        told = {
+            "recipe": recipe.printed(),
+            "data": {"source": source, "fingerprint": data.fingerprint, **data.spec.model_dump(mode="json")},
+        }
+        if path.exists():
+            _compare(folder, json.loads(path.read_text()), told)
+        with durable.storing(folder):
+            for name, content in (("recipe", told), ("environment", environment()), ("quarantine", _faults(data))):
+                durable.write_file(folder / f"{name}.json", json.dumps(content, indent=1).encode(), through=True)
+        yield
 
 
 def environment() -> dict[str, Any]:
@@ -55,20 +60,35 @@ def environment() -> dict[str, Any]:
     }
 
 
+def _faults(data: Dataset) -> list[dict[str, str]]:
+    return [{"path": fault.path, "reason": fault.reason} for fault in data.quarantine]
+
+
+def _foreign(path: Path) -> bool:
+    """Whether it is none of what a run that died at its very start may leave."""
+    return path.name != ".lock" and not path.name.endswith(durable.BESIDE)
+
+
 def _compare(folder: Path, held: Mapping[str, Any], told: Mapping[str, Any]) -> None:
     before, now = _flat(held["recipe"]), _flat(told["recipe"])
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     if changed:
         shown = ", ".join(f"{key} {before.get(key)!r}, now {now.get(key)!r}" for key in changed[:3])
-        raise UsageError(f"{folder} holds a run of another recipe ({shown}); choose another --out, or the same settings to resume")
+        raise UsageError(
+            f"{folder} holds a run of another recipe ({shown}); choose another --out, or the same settings to resume"
+        )
     if held["data"]["fingerprint"] != told["data"]["fingerprint"]:
-        raise UsageError(f"{folder} holds a run on other data ({held['data']['source']}, or its files changed); choose another --out")
+        raise UsageError(
+            f"{folder} holds a run on other data ({held['data']['source']}, or its files changed); choose another --out"
+        )
 
 
 def _flat(tree: Any, path: str = "") -> dict[str, Any]:
     if not isinstance(tree, Mapping):
         return {path: tree}
-    return {key: leaf for name, value in tree.items() for key, leaf in _flat(value, f"{path}.{name}".lstrip(".")).items()}
+    return {
+        key: leaf for name, value in tree.items() for key, leaf in _flat(value, f"{path}.{name}".lstrip(".")).items()
+    }
 
 
 def _version(package: str) -> str | None:

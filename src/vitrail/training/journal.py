@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from vitrail import durable
 from vitrail.errors import Interrupted
-from vitrail.training import durable
 
 BEAT = 0.2  # seconds between two moments shown
 

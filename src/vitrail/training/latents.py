@@ -14,10 +14,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from vitrail import durable
 from vitrail.codecs.codec import Codec
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader, in_order
-from vitrail.training import durable
 from vitrail.training.gradient import Autocast, seed_step
 from vitrail.training.steps import CodeBatch
 
@@ -62,15 +62,17 @@ def make(path: Path, codec: Codec, data: Dataset, seed: int, autocast: Autocast)
         return
     started = time.perf_counter()
     device = codec.mean.device
-    bottleneck = codec.eval().bottleneck.train(codec.bottleneck.noisy)
-    kept, labels, total, squares, values = [], [], 0.0, 0.0, 0
+    bottleneck = codec.eval().bottleneck
+    bottleneck.train(bottleneck.noisy)
+    kept, labels, values = [], [], 0
+    total = squares = codec.mean.new_zeros(bottleneck.channels, dtype=torch.float64)
     for step, batch in enumerate(in_order(data, CHUNK)):
         seed_step(seed, "latents", step, 0, device)
         with autocast():
             latent = codec.squeeze(batch.x.to(device))
         z = latent.z.double().reshape(*latent.z.shape[:2], -1)  # (B, C, S)
         total, squares, values = total + z.sum((0, 2)), squares + z.square().sum((0, 2)), values + len(z) * z.shape[2]
-        kept.append((latent.z if latent.codes is None else latent.codes.to(_smallest(codec.bottleneck.size))).cpu())
+        kept.append((latent.z if latent.codes is None else latent.codes.to(_smallest(bottleneck.size))).cpu())
         labels.append(batch.label)
     bottleneck.eval()
     mean = total / values

@@ -10,9 +10,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from vitrail import durable
 from vitrail.errors import Interrupted
 from vitrail.model.recipe import Training
-from vitrail.training import distributed, durable, guard, precision, stopping
+from vitrail.training import distributed, guard, precision, stopping
 from vitrail.training.gradient import backward, cut, onto, read, seed_step
 from vitrail.training.job import Finished, Job
 from vitrail.training.journal import Journal, Moment, Show

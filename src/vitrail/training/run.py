@@ -6,6 +6,7 @@ Every stage finds what is already done in the run folder, so calling it again re
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,20 +17,22 @@ from vitrail.codecs.codec import Codec
 from vitrail.data.dataset import Dataset, open_parts
 from vitrail.data.loader import Loader
 from vitrail.data.source import Progress, silent
+from vitrail.errors import Interrupted
 from vitrail.model import folder as model_folder
-from vitrail.model.build import build_codec, build_prior, check
+from vitrail.model.build import build_codec, build_prior, built, check
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe, Stage
 from vitrail.priors._prior import Prior
-from vitrail.training import budget, card, distributed, latents, loop, precision, preview
+from vitrail.training import budget, card, distributed, latents, loop, precision, preview, report, stopping
 from vitrail.training.budget import Budget
 from vitrail.training.distributed import Ranks
-from vitrail.training.folder import claim
-from vitrail.training.job import Finished, Job
+from vitrail.training.folder import claimed
+from vitrail.training.job import Job
 from vitrail.training.journal import Show
 from vitrail.training.latents import Latents
 from vitrail.training.precision import Precision
 from vitrail.training.steps import CodecStep, PriorStep
+from vitrail.training.stopping import Stop
 
 SMALLEST_STAGE = 1.0  # seconds left to a prior whose share encoding has used up
 
@@ -40,56 +43,71 @@ def train(recipe: Recipe, source: str, out: Path, *, show: Show | None = None, r
     show: called with every moment of training. reading: called while pictures are decoded.
     Raises DataError, UsageError (parts that do not fit, a folder of another run) and Interrupted (checkpoint written).
     """
-    with distributed.joined() as ranks:
+    budget.read(recipe.training.budget)  # before anything slow
+    with ExitStack() as held:
+        ranks = held.enter_context(distributed.joined())
         data, heldout = open_parts(source, recipe.data, progress=reading)
         check(recipe, data.spec)
-        ranks.first_does(partial(claim, out, recipe, source, data))
-        run = Run(recipe, data, heldout, out, ranks, show)
-        return run.finished() or run.trained()
+        ranks.first_does(lambda: held.enter_context(claimed(out, recipe, source, data)))
+        stop = held.enter_context(stopping.watched())
+        return Run(recipe, data, heldout, out, ranks, stop, show).model()
 
 
 class Run:
     """One run under way."""
 
     def __init__(
-        self, recipe: Recipe, data: Dataset, heldout: Dataset, out: Path, ranks: Ranks, show: Show | None
+        self, recipe: Recipe, data: Dataset, heldout: Dataset, out: Path, ranks: Ranks, stop: Stop, show: Show | None
     ) -> None:
         self.recipe, self.data, self.heldout = recipe, data, heldout
-        self.out, self.ranks, self.show = out, ranks, show
+        self.out, self.ranks, self.stop, self.show = out, ranks, stop, show
 
-    def finished(self) -> Model | None:
-        """The model of a run that is done."""
-        return model_folder.load(self.out / "model") if (self.out / "model" / "config.json").exists() else None
+    def model(self) -> Model:
+        """The finished model, whatever of it is still to be made."""
+        if not (self.out / "model" / "config.json").exists():
+            try:
+                self.trained()
+            finally:
+                if self.ranks.first:
+                    report.write(self.out)
+        return model_folder.load(self.out / "model")
 
-    def trained(self) -> Model:
+    def trained(self) -> None:
         """Both stages, from wherever they are, and the model saved."""
         recipe, spec = self.recipe, self.data.spec
         codec = build_codec(recipe, spec)
         prior = build_prior(recipe, spec, codec)
         whole = budget.read(recipe.training.budget)
         first, second = budget.split(whole, recipe.training.share) if prior.trains else (whole, whole)
-        ended = self.codec_stage(codec, first)
-        codec = ended.averaged.codec
+        codec, used = self.codec_stage(codec, first)
         if prior.trains or prior.fits:
-            prior = self.prior_stage(prior, codec, self.encoded(codec, ended), second)
+            self.listen("codec")
+            encoded = self.encoded(codec, used)
+            self.listen("encoding")
+            prior = self.prior_stage(prior, codec, encoded, second)
         model = Model(recipe, spec, codec, prior).to("cpu")
         self.ranks.first_does(partial(card.save, model, self.out, self.data))
-        return model
 
-    def codec_stage(self, codec: Codec, allowed: Budget) -> Finished:
-        """Train the codec."""
+    def listen(self, done: str) -> None:
+        """Give way to a stop signal between two stages. Raises Interrupted."""
+        if self.ranks.highest([self.stop.requested])[0]:
+            raise Interrupted(f"stopped after the {done} stage; the same command goes on from there")
+
+    def codec_stage(self, codec: Codec, allowed: Budget) -> tuple[Codec, Precision]:
+        """Train the codec; gives the one of averaged weights, and the arithmetic it was trained in."""
         recipe, config = self.recipe, self.recipe.training.codec
-        degradation = recipe.degradation.build() if recipe.degradation else None
-        step = CodecStep(codec, degradation, recipe.training.seed)
-        loader = self.loader(config)
+        step = CodecStep(codec, built(recipe.degradation), recipe.training.seed)
         draw = partial(preview.reconstructions, recipe, self.heldout)
-        job = Job("codec", step, loader.stream, config, recipe.weights, allowed, len(self.data), self.preview("codec", draw))
-        return loop.run(job, self.out, recipe.training, self.show)
+        shown = self.preview("codec", draw)
+        job = Job("codec", step, self.loader(config).stream, config, recipe.weights, allowed, len(self.data), shown)
+        ended = loop.run(job, self.out, recipe.training, self.show)
+        assert isinstance(ended.averaged, CodecStep)
+        return ended.averaged.codec, Precision(**ended.precision)
 
-    def encoded(self, codec: Codec, ended: Finished) -> Latents:
-        """The training set's latents, made with the arithmetic that the codec was trained in."""
+    def encoded(self, codec: Codec, used: Precision) -> Latents:
+        """The training set's latents."""
         seed, file = self.recipe.training.seed, self.out / "latents" / "train.safetensors"
-        with precision.applied(Precision(**ended.precision), self.ranks.device) as autocast:
+        with precision.applied(used, self.ranks.device) as autocast:
             self.ranks.first_does(partial(latents.make, file, codec, self.data, seed, autocast))
         return latents.read(file, codec)
 
@@ -104,8 +122,11 @@ class Run:
         if allowed.unit == "seconds":
             allowed = replace(allowed, amount=max(allowed.amount - encoded.seconds, SMALLEST_STAGE))
         stream = partial(encoded.stream, self.loader(config))
-        job = Job("prior", PriorStep(prior), stream, config, {}, allowed, len(self.data), self.preview("prior", draw))
-        return loop.run(job, self.out, recipe.training, self.show).averaged.prior
+        shown = self.preview("prior", draw)
+        job = Job("prior", PriorStep(prior), stream, config, {}, allowed, len(self.data), shown)
+        ended = loop.run(job, self.out, recipe.training, self.show)
+        assert isinstance(ended.averaged, PriorStep)
+        return ended.averaged.prior
 
     def loader(self, config: Stage) -> Loader:
         """Batches of the training set for this process."""

@@ -18,10 +18,12 @@ from vitrail.types import Batch, Latent
 class CodecStep(StepModule):
     """Reconstruct x from its latent; with a degradation, from the latent of a degraded x (Vincent et al. 2008)."""
 
+    step: Tensor
+
     def __init__(self, codec: Codec, degradation: Degradation | None, seed: int) -> None:
         super().__init__()
         self.codec, self.degradation, self.seed = codec, degradation, seed
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=True)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch) -> Losses:
         reading = self.codec(batch.x, self._degraded(batch))

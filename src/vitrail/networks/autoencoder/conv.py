@@ -23,9 +23,13 @@ from vitrail.types import DataSpec
 class Config(PartConfig):
     """A convolutional encoder-decoder pair."""
 
-    widths: tuple[int, ...] = Field((64, 128), min_length=1, description="channels of each level, finest first; each level halves")
+    widths: tuple[int, ...] = Field(
+        (64, 128), min_length=1, description="channels of each level, finest first; each level halves"
+    )
     blocks: int = Field(2, ge=1, description="residual blocks per level")
-    patch: int = Field(2, ge=1, description="side of the patches that the first layer sees as one point; 1: every value")
+    patch: int = Field(
+        2, ge=1, description="side of the patches that the first layer sees as one point; 1: every value"
+    )
     attention: bool = Field(False, description="one self-attention at the coarsest level")
     dropout: float = Field(0.0, ge=0, lt=1, description="inside the residual blocks")
 

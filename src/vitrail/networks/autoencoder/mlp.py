@@ -16,7 +16,9 @@ from vitrail.types import DataSpec
 class Config(PartConfig):
     """A fully connected encoder-decoder pair; the latent is one vector."""
 
-    widths: tuple[int, ...] = Field((512, 512), min_length=1, description="hidden layers of the encoder; the decoder mirrors them")
+    widths: tuple[int, ...] = Field(
+        (512, 512), min_length=1, description="hidden layers of the encoder; the decoder mirrors them"
+    )
 
     @property
     def stride(self) -> int:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from vitrail import durable
 from vitrail.errors import UsageError
-from vitrail.training import durable
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
