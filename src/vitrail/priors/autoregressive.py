@@ -124,7 +124,7 @@ class Autoregressive(Prior):
 
     def draw(self, seed: int, numbers: Sequence[int], label: Tensor, settings: PriorSettings) -> Tensor:
         assert isinstance(settings, Settings)
-        guide = settings.guidance if self.classes and bool((label >= 0).any()) else 1.0
+        guide = settings.guidance if self.classes else 1.0
         step = self.stepper(label if guide == 1 else torch.cat([label, torch.full_like(label, -1)]))
 
         def guided(token: Tensor | None) -> Tensor:

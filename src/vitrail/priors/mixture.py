@@ -16,6 +16,7 @@ from torch import Tensor
 from vitrail.priors._prior import Prior
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
+from vitrail.samplers.discrete import autoregressive as sampler
 from vitrail.types import Config as PartConfig
 from vitrail.types import LatentSpec
 
@@ -68,7 +69,7 @@ class Mixture(Prior):
         rows = z.flatten(1)[chosen].double().cpu().numpy()
         used = min(self.config.components, len(rows))
         kind = "full" if self.full else "diag"
-        fitted = GaussianMixture(used, covariance_type=kind, reg_covar=1e-4, random_state=seed, max_iter=50).fit(rows)
+        fitted = GaussianMixture(used, covariance_type=kind, reg_covar=1e-4, random_state=seed % 2**32, max_iter=50).fit(rows)
         factors = np.linalg.cholesky(fitted.covariances_) if self.full else np.sqrt(fitted.covariances_)
         self.means[:used] = torch.from_numpy(fitted.means_).float()
         self.factors[:used] = torch.from_numpy(factors).float()
@@ -84,17 +85,10 @@ class Mixture(Prior):
 
     def draw(self, seed: int, numbers: Sequence[int], label: Tensor, settings: PriorSettings) -> Tensor:
         assert isinstance(settings, Settings)
-        uniform = noise.uniform(seed, numbers, (1,)).squeeze(1)
-        normal = noise.normal(seed, numbers, self.means.shape[1:])
+        uniform = noise.uniform(seed, numbers, (1,)).squeeze(1).to(self.means.device)
+        normal = noise.normal(seed, numbers, self.means.shape[1:]).to(self.means.device)
         row = torch.where(label < 0, self.classes, label)
-        which = _choose(self.shares[row].double(), uniform)
+        which = sampler.draw(self.shares[row], uniform)
         spread = torch.einsum("bij,bj->bi", self.factors[which], normal) if self.full else self.factors[which] * normal
         z = self.means[which] + settings.temperature * spread
         return z.unflatten(1, self.spec.shape)
-
-
-def _choose(shares: Tensor, uniform: Tensor) -> Tensor:
-    """(B, K) shares, (B,) uniform -> (B,) indices."""
-    cumulative = shares.cumsum(1)
-    chosen = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True).squeeze(1)
-    return chosen.clamp_max(shares.shape[1] - 1)
