@@ -171,6 +171,8 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """
     tree = recipe.printed()
     for path, value in changes.items():
+        if path in SLOTS and isinstance(value, str):
+            value = {"name": value}  # so that its own fields may follow
         _put(tree, path.split("."), value.printed() if isinstance(value, Config) else value)
     return parse(tree)
 

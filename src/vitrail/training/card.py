@@ -27,6 +27,8 @@ def text(model: Model, run: Path, data: Dataset) -> str:
     weights = sum(
         parameter.numel() for part in (model.codec, model.prior) if part is not None for parameter in part.parameters()
     )
+    recipe = model.recipe
+    parts = ", ".join(each.part() for each in (recipe.network, recipe.bottleneck, recipe.reconstruction, recipe.prior))
     return f"""# {model.recipe.name}, trained with vitrail
 
 | | |
@@ -34,7 +36,7 @@ def text(model: Model, run: Path, data: Dataset) -> str:
 | data | {spec.modality}, shape {spec.shape}, {len(data)} training samples, fingerprint {data.fingerprint} |
 | classes | {", ".join(spec.classes) or "none"} |
 | latent | {codes} |
-| parts | {model.recipe.network.part()}, {model.recipe.bottleneck.part()}, {model.recipe.reconstruction.part()}, {model.recipe.prior.part()} |
+| parts | {parts} |
 | weights | {weights:,} |
 | training | {model.recipe.training.budget}, seed {model.recipe.training.seed} |
 

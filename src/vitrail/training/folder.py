@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,23 @@ def claimed(folder: Path, recipe: Recipe, source: str, data: Dataset) -> Iterato
         }
         if path.exists():
             _compare(folder, json.loads(path.read_text()), told)
-        with durable.storing(folder):
-            for name, content in (("recipe", told), ("environment", environment()), ("quarantine", _faults(data))):
-                durable.write_file(folder / f"{name}.json", json.dumps(content, indent=1).encode(), through=True)
+        else:
+            _write(folder, "recipe", told)
+        if not (folder / "environment.json").exists():
+            _write(folder, "environment", {"started": datetime.now(UTC).isoformat(timespec="seconds"), **environment()})
         yield
+
+
+def set_aside(folder: Path, *parts: Dataset) -> None:
+    """Write quarantine.json: the files that could not be read, with the reason, over all parts of the data."""
+    faults = dict.fromkeys(fault for part in parts for fault in part.quarantine)
+    _write(folder, "quarantine", [{"path": fault.path, "reason": fault.reason} for fault in faults])
+
+
+def _write(folder: Path, name: str, content: Any) -> None:
+    path = folder / f"{name}.json"
+    with durable.storing(path):
+        durable.write_file(path, json.dumps(content, indent=1).encode(), through=True)
 
 
 def environment() -> dict[str, Any]:
@@ -58,10 +72,6 @@ def environment() -> dict[str, Any]:
         "capability": torch.backends.cpu.get_cpu_capability(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
-
-
-def _faults(data: Dataset) -> list[dict[str, str]]:
-    return [{"path": fault.path, "reason": fault.reason} for fault in data.quarantine]
 
 
 def _foreign(path: Path) -> bool:

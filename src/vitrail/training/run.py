@@ -26,7 +26,7 @@ from vitrail.priors._prior import Prior
 from vitrail.training import budget, card, distributed, latents, loop, precision, preview, report, stopping
 from vitrail.training.budget import Budget
 from vitrail.training.distributed import Ranks
-from vitrail.training.folder import claimed
+from vitrail.training.folder import claimed, set_aside
 from vitrail.training.job import Job
 from vitrail.training.journal import Show
 from vitrail.training.latents import Latents
@@ -69,6 +69,7 @@ class Run:
                 self.trained()
             finally:
                 if self.ranks.first:
+                    set_aside(self.out, self.data, self.heldout)
                     report.write(self.out)
         return model_folder.load(self.out / "model")
 

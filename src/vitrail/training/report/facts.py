@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,17 @@ class Facts:
     lines: dict[str, list[Line]]  # by stage
     scores: tuple[Score, ...]
     quarantine: tuple[Quarantined, ...]
-    started: float  # seconds since 1970
 
     @property
     def finished(self) -> bool:
         """Whether the model is there."""
         return (self.run / "model" / "config.json").exists()
+
+    @property
+    def started(self) -> datetime | None:
+        """When the run was begun, on this machine's clock."""
+        text = self.environment.get("started")
+        return datetime.fromisoformat(text).astimezone() if text else None
 
     @property
     def seconds(self) -> float:
@@ -103,18 +108,16 @@ def read(run: Path) -> Facts:
     told = _json(run / "recipe.json", {})
     data = {key: told["data"][key] for key in DataSpec.model_fields if key in told["data"]}
     lines = list(_lines(run / "metrics.jsonl"))
-    environment = run / "environment.json"
     return Facts(
         run=run,
         recipe=parse(told["recipe"]),
         source=told["data"]["source"],
         spec=DataSpec.model_validate(data),
-        environment=_json(environment, {}),
+        environment=_json(run / "environment.json", {}),
         status=_json(run / "status.json", {}),
         lines={stage: [line for line in lines if line["stage"] == stage] for stage in STAGES},
         scores=tuple(_scores(_json(run / "evaluation.json", []))),
         quarantine=tuple(Quarantined(**fault) for fault in _json(run / "quarantine.json", [])),
-        started=environment.stat().st_mtime if environment.exists() else time.time(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from datetime import datetime
 from pathlib import Path
 from string import Template
 
@@ -41,7 +41,7 @@ def _head(known: Facts, title: str) -> Html:
     what = catalog.summary("recipes", name) if named_recipe(known.recipe) else "A recipe of your own."
     told = {
         "Data": known.source,
-        "Started": time.strftime("%-d %B %Y, %H:%M", time.localtime(known.started)),
+        "Started": f"{known.started.day} {known.started:%B %Y, %H:%M}" if known.started else "?",
         "Machine": _machine(known),
         "Time spent": duration(known.seconds),
     }
@@ -85,6 +85,7 @@ def _state(known: Facts) -> Html:
 
 
 def _foot() -> Html:
-    when = time.strftime("%-d %B %Y at %H:%M")
+    now = datetime.now()
+    when = f"{now.day} {now:%B %Y at %H:%M}"
     told = f"Written by vitrail, version {installed_version()}, on {when}. This page is one file and needs no network."
     return join([told])
