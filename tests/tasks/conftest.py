@@ -16,7 +16,13 @@ SPEC = DataSpec(shape=(1, 8, 8), classes=tuple("0123456789"))
 @pytest.fixture(scope="session")
 def discrete() -> Model:
     recipe = catalog.find("recipes", "vqvae").recipe()
-    small = {"bottleneck__size": 16, "bottleneck__channels": 4, "prior__width": 16, "prior__depth": 1, "prior__heads": 2}
+    small = {
+        "bottleneck__size": 16,
+        "bottleneck__channels": 4,
+        "prior__width": 16,
+        "prior__depth": 1,
+        "prior__heads": 2,
+    }
     return Model.build(recipe.vary(network__widths=(8, 16), **small), SPEC)
 
 

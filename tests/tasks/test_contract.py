@@ -51,7 +51,11 @@ def test_the_result_is_a_frozen_dataclass(name: str) -> None:
 def test_the_task_runs_with_defaults(name: str, discrete: Model, digits: Dataset) -> None:
     x = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     stands = {"run": discrete, "pictures": x, "latents": discrete.encode(x).codes, "source": digits}
-    given = {each.name: stands[each.given.by] for each in signature.parameters(task(name)) if each.given and each.given.by in stands}
+    given = {
+        each.name: stands[each.given.by]
+        for each in signature.parameters(task(name))
+        if each.given and each.given.by in stands
+    }
     assert isinstance(task(name)(**given), get_type_hints(task(name))["return"])
 
 

@@ -42,7 +42,11 @@ def test_scores_of_reconstructions_are_those_of_all_pictures_at_once(discrete: M
 
 
 def test_without_codes_there_are_no_scores_of_codes(vector: Model, digits: Dataset) -> None:
-    assert [score.metric for score in evaluate(vector, digits, limit=20).scores] == ["psnr", "psnr_of_mean_error", "ssim"]
+    assert [score.metric for score in evaluate(vector, digits, limit=20).scores] == [
+        "psnr",
+        "psnr_of_mean_error",
+        "ssim",
+    ]
 
 
 def test_samples_are_compared_through_the_net(discrete: Model, digits: Dataset, net: Small) -> None:

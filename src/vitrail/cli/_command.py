@@ -18,7 +18,9 @@ import typer
 from vitrail.cli._group import Choosing
 from vitrail.cli._refusal import first_process
 
-JSON = Annotated[bool, typer.Option("--json", help="print one JSON object on standard output, messages on standard error")]
+JSON = Annotated[
+    bool, typer.Option("--json", help="print one JSON object on standard output, messages on standard error")
+]
 SETTINGS: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
 
@@ -129,4 +131,6 @@ def _rows(table: Table) -> str:
     """Columns aligned; numbers are expected to be formatted already."""
     rows = [tuple(table.headings), *table.rows] if table.headings else list(table.rows)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-Folder = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="folder for the pictures", show_default=False)]
+Folder = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="folder for the pictures", show_default=False)
+]
 Resize = Annotated[
     bool, typer.Option("--resize", help="bring pictures to the size that the model was trained on, by its own policy")
 ]

@@ -29,13 +29,10 @@ def chosen(
         with mistakes.noted():
             changes |= read_settings([setting])
     changes |= {key: value for key, value in flags.items() if value is not None}
-    recipe = None
+    found: list[Recipe] = []
     with mistakes.noted():
-        recipe = _base(name, config)
-    if recipe is not None:
-        with mistakes.noted():
-            return override(recipe, changes)
-    return None
+        found.append(override(_base(name, config), changes))
+    return found[0] if found else None
 
 
 def _base(name: str | None, config: Path | None) -> Recipe:

@@ -17,7 +17,9 @@ UNITS = {"psnr": "dB", "psnr_of_mean_error": "dB", "bits_per_token": "bits", "bi
 
 def table(evaluation: Evaluation) -> Table:
     """Every score with what it is of."""
-    return Table(("score", "value", "measured on"), [(each.metric, _value(each), _protocol(each)) for each in evaluation.scores])
+    return Table(
+        ("score", "value", "measured on"), [(each.metric, _value(each), _protocol(each)) for each in evaluation.scores]
+    )
 
 
 def write(path: Path, evaluation: Evaluation, about: dict[str, Any]) -> None:

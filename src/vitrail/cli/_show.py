@@ -54,8 +54,9 @@ class _Bar:
     """A bar that appears after two seconds and goes when it is done."""
 
     def __init__(self, what: str) -> None:
-        self.what, self.started, self.bars, self.task = what, time.monotonic(), None, None
-        self.bars: Any
+        self.what, self.started = what, time.monotonic()
+        self.bars: Any = None
+        self.task: Any = None
 
     def __call__(self, done: int, total: int) -> None:
         if self.bars is None:

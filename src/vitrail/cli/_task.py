@@ -52,7 +52,7 @@ def command(task: Task, handler: Handler, help: str) -> typer.Typer:
 
 
 def _request(task: Task, asked: list[Parameter], given: dict[str, Any]) -> Request:
-    texts = {each.given.by: given[each.name] for each in asked if each.given}
+    texts: dict[str, Any] = {each.given.by: given[each.name] for each in asked if each.given}
     with Mistakes() as mistakes:
         values: dict[str, Any] = {}
         with mistakes.noted():
@@ -66,7 +66,9 @@ def _request(task: Task, asked: list[Parameter], given: dict[str, Any]) -> Reque
 def _argument(parameter: Parameter) -> inspect.Parameter:
     assert parameter.given is not None
     name = METAVARS[parameter.given.by]
-    info = typer.Argument(metavar=name if parameter.required else f"[{name}]", help=parameter.description, show_default=False)
+    info = typer.Argument(
+        metavar=name if parameter.required else f"[{name}]", help=parameter.description, show_default=False
+    )
     kind = str if parameter.required else str | None
     default = inspect.Parameter.empty if parameter.required else None
     return inspect.Parameter(parameter.name, KEYWORD, default=default, annotation=Annotated[kind, info])

@@ -1,4 +1,4 @@
-"""Check the installation: versions, threads, number formats, disk, optional parts.
+"""Check the installation: versions, speed, disk, optional parts.
 
 Exit code 1 if something is broken that vitrail cannot do without.
 
@@ -87,7 +87,10 @@ def formats() -> Finding:
     name = torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability()
     x = torch.randn(32, 64, 28, 28, device=device).to(memory_format=torch.channels_last)
     weight = torch.randn(64, 64, 3, 3, device=device).to(memory_format=torch.channels_last)
-    seconds = {kind: _seconds(partial(conv2d, x.to(kind), weight.to(kind), padding=1)) for kind in (torch.float32, torch.bfloat16)}
+    seconds = {
+        kind: _seconds(partial(conv2d, x.to(kind), weight.to(kind), padding=1))
+        for kind in (torch.float32, torch.bfloat16)
+    }
     gain = seconds[torch.float32] / seconds[torch.bfloat16]
     return Finding("bf16", "ok", f"{gain:.1f} times as fast as fp32 in a convolution on {device} ({name})")
 

@@ -1,4 +1,4 @@
-"""Write the latents of pictures: codes where the model is discrete, else values.
+"""Write the latents of pictures: codes, or values without codes.
 
 The file holds plain NumPy arrays: codes or z, keys (the names of the pictures) and space (their height and width).
 
@@ -42,7 +42,14 @@ def write(request: Request, out: Out = None, resize: Resize = False) -> Answer:
     count = sum(len(group.keys) for group in groups)
     kind = "z" if groups[0].latents.is_floating_point() else "codes"
     shapes = [{"space": group.space, "shape": tuple(group.latents.shape)} for group in groups]
-    facts = {"run": request.run, "out": out, "kind": kind, "pictures": count, "groups": shapes, "skipped": given.skipped}
+    facts = {
+        "run": request.run,
+        "out": out,
+        "kind": kind,
+        "pictures": count,
+        "groups": shapes,
+        "skipped": given.skipped,
+    }
     return Answer(facts, [*noted(given.skipped), f"{kind} of {count} pictures in {out}"])
 
 

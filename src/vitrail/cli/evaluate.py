@@ -1,7 +1,8 @@
-"""Score a model: reconstructions, codebook, and with a feature net its samples.
+"""Score a model: reconstructions, codebook, samples.
 
-Judges by the held-out part of the run's own data unless --data names another source. The scores are printed with their protocol and
-written to evaluation.json in the run folder, or to --out.
+Samples are judged only where --features names a feature net. Judges by the held-out part of the run's own data unless
+--data names another source. The scores are printed with their protocol and written to evaluation.json in the run
+folder, or to --out.
 
     vitrail evaluate runs/fashion --features features/fashion --samples 10000
 """
@@ -22,9 +23,12 @@ from vitrail.errors import UsageError
 from vitrail.networks.features import load_features
 from vitrail.tasks.evaluate import evaluate
 
-Part = Annotated[Literal["heldout", "train", "all"], typer.Option("--part", help="which part of the source to judge by")]
+Part = Annotated[
+    Literal["heldout", "train", "all"], typer.Option("--part", help="which part of the source to judge by")
+]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="where the scores go instead of the run folder", show_default=False)
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="where the scores go instead of the run folder", show_default=False),
 ]
 
 
@@ -38,10 +42,18 @@ def write(request: Request, part: Part = "heldout", to: Out = None) -> Answer:
         data = opened(source, request, part, tell)
     with progress("pictures and samples") as tell:
         found = evaluate(request.model, data, features, **request.values, progress=tell)
-    about = {"run": request.run, "fingerprint": request.model.fingerprint, "data": source, "part": part, "data_fingerprint": data.fingerprint}
+    about = {
+        "run": request.run,
+        "fingerprint": request.model.fingerprint,
+        "data": source,
+        "part": part,
+        "data_fingerprint": data.fingerprint,
+    }
     path = to or (run or request.run) / "evaluation.json"
     _scores.write(path, found, about)
-    return Answer({**about, "out": path, "scores": found.printed()}, [_scores.table(found), f"\nwith full protocols: {path}"])
+    return Answer(
+        {**about, "out": path, "scores": found.printed()}, [_scores.table(found), f"\nwith full protocols: {path}"]
+    )
 
 
 def opened(source: str, request: Request, part: Any, tell: Any) -> Dataset:

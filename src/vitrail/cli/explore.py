@@ -1,6 +1,7 @@
-"""Draw walks through the latent space: from picture to picture, and along its main directions.
+"""Draw walks through the latent space.
 
-Writes explore.png, and its two halves interpolation.png and traversal.png; every row is a walk.
+They lead from picture to picture, and along the main directions of the space. Writes explore.png, and its two halves
+interpolation.png and traversal.png; every row is a walk.
 
     vitrail explore runs/photos --out explored/
     vitrail explore runs/photos new-photos/ --out explored/ --rows 8

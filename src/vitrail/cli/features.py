@@ -1,4 +1,6 @@
-"""Train a small feature net on your own pictures, by which `vitrail evaluate` compares sets of them.
+"""Train a small feature net, by which sets of pictures compare.
+
+It learns from your own pictures; `vitrail evaluate --features` uses it.
 
     vitrail features train --data photos/ --out features/photos
     vitrail features info features/photos
@@ -27,11 +29,19 @@ from vitrail.training import budget as budgets
 from vitrail.training.features import train_features
 from vitrail.training.progress import displayed
 
-Data = Annotated[str | None, typer.Option("--data", metavar="SOURCE", help="a folder of pictures, a file of arrays, or a named set", show_default=False)]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="SOURCE", help="a folder of pictures, a file of arrays, or a named set", show_default=False
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="folder for the net", show_default=False)]
 Budget = Annotated[str, typer.Option("--budget", metavar="BUDGET", help="'2000 steps', '10 epochs', 90s, 3min")]
 Seed = Annotated[int, typer.Option("--seed", metavar="NUMBER", min=0, help="of weights and data order")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="how data is read, such as data.size=64; may be repeated")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="how data is read, such as data.size=64; may be repeated"),
+]
 Net = Annotated[str, typer.Argument(metavar="FEATURES", help="folder of a feature net, or a weight file")]
 
 
@@ -55,8 +65,14 @@ def train(data: Data = None, out: Out = None, budget: Budget = "3min", seed: See
         parts = open_parts(data, config, progress=tell)
     with displayed() as show:
         made = train_features(*parts, out, budget=budget, seed=seed, show=show)
-    right = f"{made.accuracy:.1%} of held-out pictures right" if made.accuracy is not None else "nothing held out to judge by"
-    return Answer(asdict(made), [f"feature net in {out}: {made.task}, {right}, {made.steps} steps in {made.seconds:.0f} s"])
+    right = (
+        f"{made.accuracy:.1%} of held-out pictures right"
+        if made.accuracy is not None
+        else "nothing held out to judge by"
+    )
+    return Answer(
+        asdict(made), [f"feature net in {out}: {made.task}, {right}, {made.steps} steps in {made.seconds:.0f} s"]
+    )
 
 
 def info(features: Net) -> Answer:
@@ -88,7 +104,14 @@ def _config(settings: list[str], mistakes: Mistakes) -> DataConfig:
         for found in error.errors():
             name, message = str(found["loc"][0]), found["msg"]
             unknown = found["type"] == "extra_forbidden"
-            mistakes.add(f"data.{name}: " + (f"unknown field{catalog.nearest(name, tuple(DataConfig.model_fields))}" if unknown else f"{message[0].lower()}{message[1:]}, got {found['input']!r}"))
+            mistakes.add(
+                f"data.{name}: "
+                + (
+                    f"unknown field{catalog.nearest(name, tuple(DataConfig.model_fields))}"
+                    if unknown
+                    else f"{message[0].lower()}{message[1:]}, got {found['input']!r}"
+                )
+            )
         return DataConfig()
 
 

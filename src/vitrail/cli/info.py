@@ -1,6 +1,6 @@
-"""Say what a run or a model is: recipe, data, sizes, fingerprint, and how far its training is.
+"""Say what a run or a model is, and how far its training is.
 
-    vitrail info runs/fashion
+vitrail info runs/fashion
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def about(model: Model) -> dict[str, Any]:
         "any_size": model.codec.stride > 0,
         "latent": {"shape": latent.shape, "levels": latent.levels, "codes": latent.size},
         "bits_per_pixel": tokens * math.log2(latent.size) / math.prod(spec.space) if latent.size else None,
-        "weights": {"codec": _weights(model.codec), "prior": _weights(model.prior) if model.prior is not None else None},
+        "weights": {
+            "codec": _weights(model.codec),
+            "prior": _weights(model.prior) if model.prior is not None else None,
+        },
     }
 
 
@@ -72,7 +75,11 @@ def _rows(facts: Mapping[str, Any]) -> dict[str, str]:
 def _sizes(facts: Mapping[str, Any]) -> dict[str, str]:
     latent, weights, rate = facts["latent"], facts["weights"], facts["bits_per_pixel"]
     grid = "x".join(map(str, latent["shape"][1:])) or "1"
-    codes = f"{latent['levels']} x {grid} codes of {latent['codes']}, {rate:.3f} bits per pixel" if rate else f"{latent['shape'][0]} x {grid} numbers"
+    codes = (
+        f"{latent['levels']} x {grid} codes of {latent['codes']}, {rate:.3f} bits per pixel"
+        if rate
+        else f"{latent['shape'][0]} x {grid} numbers"
+    )
     prior = f"{weights['prior']:,}" if weights["prior"] is not None else "none"
     return {
         "pictures": f"{'x'.join(map(str, facts['shape']))} (channels, height, width){', or any size' if facts['any_size'] else ''}",

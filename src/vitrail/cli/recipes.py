@@ -1,7 +1,7 @@
-"""List what can be trained, and show every field of a recipe with its meaning.
+"""List what can be trained, or show every field of a recipe.
 
-    vitrail recipes
-    vitrail recipes show vqvae
+vitrail recipes
+vitrail recipes show vqvae
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="name of a recipe")]
 def every() -> Answer:
     """List the recipes."""
     lines = {name: catalog.summary("recipes", name) for name in catalog.names("recipes")}
-    return Answer({"recipes": lines}, [Table((), list(lines.items())), "\nvitrail recipes show NAME prints every field."])
+    return Answer(
+        {"recipes": lines}, [Table((), list(lines.items())), "\nvitrail recipes show NAME prints every field."]
+    )
 
 
 def show(name: Name) -> Answer:

@@ -1,7 +1,7 @@
 """Encode and decode pictures, to see what a model keeps of them.
 
-Writes every reconstruction under the name of its picture, and grid.png with originals over reconstructions. Pictures keep their own
-size where the model takes any.
+Writes every reconstruction under the name of its picture, and grid.png with originals over reconstructions. Pictures
+keep their own size where the model takes any.
 
     vitrail reconstruct runs/photos new-photos/ --out reconstructed/
 """
@@ -34,7 +34,9 @@ def write(request: Request, out: Folder = None, resize: Resize = False) -> Answe
             made += [{"picture": key, "file": files.write(key, x), "psnr": psnr} for key, x, psnr in rows]
             if not shown or (shown[0].x.shape[1:] == found.x.shape[1:] and sum(len(each.x) for each in shown) < SHOWN):
                 shown.append(found)
-    first = Reconstruction(*(torch.cat(parts)[:SHOWN] for parts in zip(*((r.x, r.x_hat, r.psnr) for r in shown), strict=True)))
+    first = Reconstruction(
+        *(torch.cat(parts)[:SHOWN] for parts in zip(*((r.x, r.x_hat, r.psnr) for r in shown), strict=True))
+    )
     columns = min(COLUMNS, len(first.x))
     picture = grid(out / "grid.png", first.pairs(columns), columns)
     mean = sum(float(str(each["psnr"])) for each in made) / len(made)

@@ -1,7 +1,7 @@
 """Draw pictures from a model's prior.
 
-Writes sample_00000.png and so on, numbered as the samples are, and grid.png with the first 256. Each file says in a text chunk how it
-came to be. The same command writes the same bytes, whatever else was drawn with it.
+Writes sample_00000.png and so on, numbered as the samples are, and grid.png with the first 256. Each file says in a
+text chunk how it came to be. The same command writes the same bytes, whatever else was drawn with it.
 
     vitrail sample runs/fashion -n 64 --label Sandal --out dreams/
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vitrail.cli._command import Answer
 from vitrail.cli._options import Folder, NoMetadata
@@ -28,7 +29,9 @@ def write(request: Request, out: Folder = None, no_metadata: NoMetadata = False)
     """Draw and write block by block."""
     assert out is not None
     n, start = request.values["n"], request.values["first"]
-    names, shown, drawn = [], [], None
+    names: list[str] = []
+    shown: list[Tensor] = []
+    drawn: Samples | None = None
     with progress("samples") as tell:
         for first in range(start, start + n, BLOCK):
             drawn = sample(request.model, **{**request.values, "n": min(BLOCK, start + n - first), "first": first})

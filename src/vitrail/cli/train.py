@@ -1,4 +1,6 @@
-"""Train a recipe on your own pictures: the codec, then its prior. The same command again resumes.
+"""Train a recipe on your own pictures, or resume.
+
+First the codec, then its prior. The same command again goes on from the last checkpoint.
 
     vitrail train vqvae --data photos/ --out runs/photos --budget 30min
     vitrail train vqvae --data fashion-mnist --out runs/fine --set bottleneck.size=1024 --set training.codec.lr=5e-4
@@ -16,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from vitrail.cli import _recipe, _scores, _sources
-from vitrail.cli._command import Answer, single
+from vitrail.cli._command import Answer, Table, single
 from vitrail.cli._refusal import Mistakes, first_process
 from vitrail.cli._show import progress
 from vitrail.data.dataset import open_dataset
@@ -29,12 +31,32 @@ from vitrail.training.progress import displayed
 BRIEF = 2000  # held-out pictures that the table after training is of
 
 Name = Annotated[str | None, typer.Argument(metavar="RECIPE", help="name of a recipe", show_default=False)]
-Data = Annotated[str | None, typer.Option("--data", metavar="SOURCE", help="a folder of pictures, a file of arrays, or a named set", show_default=False)]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="SOURCE", help="a folder of pictures, a file of arrays, or a named set", show_default=False
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", metavar="RUN", help="the run folder", show_default=False)]
-Budget = Annotated[str | None, typer.Option("--budget", metavar="BUDGET", help="for all stages: '20000 steps', '10 epochs', '2M images', 90s, 6min or 2h; default: the recipe's")]
-Seed = Annotated[str | None, typer.Option("--seed", metavar="NUMBER", help="of weights, data order and augmentation; default: the recipe's")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a field of the recipe; may be repeated")]
-Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="a recipe's printed form, YAML or JSON, such as a run's recipe.json")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="BUDGET",
+        help="for all stages: '20000 steps', '10 epochs', '2M images', 90s, 6min or 2h; default: the recipe's",
+    ),
+]
+Seed = Annotated[
+    str | None,
+    typer.Option("--seed", metavar="NUMBER", help="of weights, data order and augmentation; default: the recipe's"),
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a field of the recipe; may be repeated")
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="a recipe's printed form, YAML or JSON, such as a run's recipe.json"),
+]
 
 
 def train(
@@ -80,7 +102,7 @@ def _answer(model: Model, data: str, out: Path, found: Evaluation) -> Answer:
     samples = sorted((out / "samples").glob("*.png")) if (out / "samples").is_dir() else []
     paths = {"model": out / "model", "report": out / "report.html", "pictures": out / "samples"}
     there = {name: path for name, path in paths.items() if path.exists()}
-    told = [_scores.table(found), "", *(f"{name:9} {path}" for name, path in there.items())]
+    told: list[str | Table] = [_scores.table(found), "", *(f"{name:9} {path}" for name, path in there.items())]
     facts = {**about, **there, "samples": samples, "evaluation": out / "evaluation.json", "scores": found.printed()}
     return Answer(facts, told)
 

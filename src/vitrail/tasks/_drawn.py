@@ -46,4 +46,6 @@ def drawn(
         if (guess := recognised(features, x)) is not None:
             guesses.append(guess.cpu())
         report(first + n)
-    return Drawn(torch.cat(kept), torch.cat(labels), torch.cat(guesses) if guesses else None, used(model, dict(settings)))
+    return Drawn(
+        torch.cat(kept), torch.cat(labels), torch.cat(guesses) if guesses else None, used(model, dict(settings))
+    )

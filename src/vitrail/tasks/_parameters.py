@@ -30,10 +30,14 @@ Pictures = Annotated[
 MaybePictures = Annotated[
     Tensor | None,
     Given("pictures"),
-    Field(description="a picture, a folder of pictures or any other source of data; without it the model's own samples"),
+    Field(
+        description="a picture, a folder of pictures or any other source of data; without it the model's own samples"
+    ),
 ]
 Latents = Annotated[Tensor, Given("latents"), Field(description="a file that `vitrail encode` wrote")]
-Data = Annotated[Dataset, Given("source"), Field(description="source of the pictures to judge by; default: the run's own")]
+Data = Annotated[
+    Dataset, Given("source"), Field(description="source of the pictures to judge by; default: the run's own")
+]
 Features = Annotated[
     FeatureNet | None,
     Given("feature net"),

@@ -39,9 +39,7 @@ class Seen:
 
 
 @torch.inference_mode()
-def seen(
-    model: Model, data: Dataset, features: FeatureNet | None, wanted: int, report: Callable[[int], None]
-) -> Seen:
+def seen(model: Model, data: Dataset, features: FeatureNet | None, wanted: int, report: Callable[[int], None]) -> Seen:
     """The first `wanted` pictures of a data set through model and feature net."""
     rows: list[dict[str, Tensor]] = []
     done = 0

@@ -49,9 +49,7 @@ def checked(task: Task, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = {name: value for name, value in values.items() if value is not None}
     fields: dict[str, Any] = {
-        each.name: (each.annotation, ... if each.required else each.default)
-        for each in parameters(task)
-        if each.plain
+        each.name: (each.annotation, ... if each.required else each.default) for each in parameters(task) if each.plain
     }
     wanted = create_model("Values", __config__=ConfigDict(extra="forbid"), **fields)
     try:

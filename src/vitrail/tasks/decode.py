@@ -32,7 +32,9 @@ def decode(
     space: Annotated[
         tuple[Side, Side] | None,
         BeforeValidator(_sides),
-        Field(description="height and width that the pictures are cut to, as 480x640; default: those of the encoded ones"),
+        Field(
+            description="height and width that the pictures are cut to, as 480x640; default: those of the encoded ones"
+        ),
     ] = None,
 ) -> Decoded:
     """Decode codes (B, Q, h, w) of integers or values (B, D, h, w) of floats. Raises DataError where they do not fit."""

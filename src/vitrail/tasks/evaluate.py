@@ -36,7 +36,9 @@ def evaluate(
     data: Data,
     features: Features = None,
     *,
-    samples: Annotated[int, Field(ge=0, description="how many samples to judge where there is a feature net; 0: none")] = 10_000,
+    samples: Annotated[
+        int, Field(ge=0, description="how many samples to judge where there is a feature net; 0: none")
+    ] = 10_000,
     limit: Annotated[int | None, Field(ge=2, description="judge by at most so many pictures; default: all")] = None,
     seed: Seed = 0,
     temperature: Temperature = None,
@@ -51,8 +53,10 @@ def evaluate(
     kind than the model's, UsageError for settings that the prior does not know.
     """
     if data.spec.channels != model.spec.channels:
-        raise DataError(f"this model's pictures have {model.spec.channels} channels, the data's have {data.spec.channels}")
-    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+        raise DataError(
+            f"this model's pictures have {model.spec.channels} channels, the data's have {data.spec.channels}"
+        )
+    settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     count = samples if features is not None and model.prior is not None else 0
     if count:
         model.draw(1, seed=seed, **settings)  # unknown settings are refused before the work, not after it

@@ -76,8 +76,13 @@ def between(start: Tensor, end: Tensor, steps: int, great_circle: bool = False) 
     if great_circle:
         cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1)[..., None].clamp(-1, 1)
         angle = cosine.acos().clamp_min(1e-4)  # of nearly parallel ends the circle is the line
-        turned = (((1 - t) * angle).sin() * a / a.norm(dim=-1, keepdim=True) + (t * angle).sin() * b / b.norm(dim=-1, keepdim=True)) / angle.sin()
-        walk = torch.where(angle > 1e-3, turned * torch.lerp(a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True), t), walk)
+        turned = (
+            ((1 - t) * angle).sin() * a / a.norm(dim=-1, keepdim=True)
+            + (t * angle).sin() * b / b.norm(dim=-1, keepdim=True)
+        ) / angle.sin()
+        walk = torch.where(
+            angle > 1e-3, turned * torch.lerp(a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True), t), walk
+        )
     return walk.unflatten(2, start.shape[1:])
 
 

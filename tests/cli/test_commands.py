@@ -1,0 +1,169 @@
+"""Every command on a tiny model: what it writes, and what it says for programs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vitrail.cli._pictures import METADATA
+from vitrail.data.modalities import image
+from vitrail.model import folder
+
+Vitrail = Callable[..., Any]  # the fixture of conftest.py
+
+
+def digests(path: Path) -> dict[str, str]:
+    return {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in sorted(path.iterdir())}
+
+
+def test_sample_writes_numbered_files_and_a_grid(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
+    ran = vitrail(
+        "sample",
+        model,
+        "-n",
+        5,
+        "--label",
+        "Shirt",
+        "--seed",
+        3,
+        "--temperature",
+        0.5,
+        "--out",
+        tmp_path / "o",
+        "--json",
+    )
+    assert ran.code == 0, ran.err
+    assert ran.facts["files"] == [f"sample_{i:05d}.png" for i in range(5)]
+    loaded = folder.load(model)
+    expected = loaded.sample(5, label="Shirt", seed=3, temperature=0.5)
+    written = image.as_tensor(image.read(tmp_path / "o" / "sample_00004.png"))
+    assert torch.equal(image.to_uint8(expected[4:]), image.to_uint8(written))
+    story = json.loads(image.metadata(tmp_path / "o" / "sample_00004.png")[METADATA])
+    assert (story["recipe"], story["fingerprint"]) == ("vqvae", loaded.fingerprint)
+    assert (story["seed"], story["sample"], story["label"], story["settings"]["temperature"]) == (3, 4, "Shirt", 0.5)
+    assert (tmp_path / "o" / "grid.png").exists()
+
+
+def test_the_same_command_writes_the_same_bytes(
+    vitrail: Vitrail, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("sample", model, "-n", 9, "--out", tmp_path / "o")
+    vitrail(*command)
+    before = digests(tmp_path / "o")
+    monkeypatch.setattr("vitrail.cli.sample.BLOCK", 2)
+    vitrail(*command)
+    assert digests(tmp_path / "o") == before
+
+
+def test_samples_without_metadata(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
+    assert vitrail("sample", model, "-n", 1, "--no-metadata", "--out", tmp_path).code == 0
+    assert image.metadata(tmp_path / "sample_00000.png") == image.metadata(tmp_path / "grid.png") == {}
+
+
+def test_reconstruct_names_files_after_pictures_and_lists_what_it_set_aside(
+    vitrail: Vitrail, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    ran = vitrail("reconstruct", model, pictures, "--out", tmp_path / "o", "--json")
+    assert ran.code == 0, ran.err
+    files = {each["picture"]: each["file"] for each in ran.facts["files"]}
+    assert files == {"a.png": "a.png", "b/c.bmp": "b/c.bmp.png", "b/c.jpg": "b/c.jpg.png", "d.png": "d.png"}
+    assert image.read(tmp_path / "o" / "b" / "c.bmp.png").shape == (12, 9, 1)
+    assert [each["path"] for each in ran.facts["skipped"]] == ["text.png"]
+    assert ran.facts["psnr"] == pytest.approx(np.mean([each["psnr"] for each in ran.facts["files"]]))
+
+
+def test_resize_brings_pictures_to_the_models_size(
+    vitrail: Vitrail, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    vitrail("reconstruct", model, pictures, "--resize", "--out", tmp_path / "o")
+    assert image.read(tmp_path / "o" / "b" / "c.bmp.png").shape == (8, 8, 1)
+
+
+def test_a_model_of_one_size_gets_that_size(vitrail: Vitrail, dense: Path, pictures: Path, tmp_path: Path) -> None:
+    assert vitrail("reconstruct", dense, pictures, "--out", tmp_path / "o").code == 0
+    assert image.read(tmp_path / "o" / "b" / "c.bmp.png").shape == (8, 8, 1)
+
+
+@pytest.mark.parametrize("which", ["model", "dense"])
+def test_encode_then_decode_is_reconstruct(
+    vitrail: Vitrail, which: str, pictures: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    path = request.getfixturevalue(which)
+    assert vitrail("encode", path, pictures, "--out", tmp_path / "codes.npz").code == 0
+    assert vitrail("decode", path, tmp_path / "codes.npz", "--out", tmp_path / "decoded").code == 0
+    assert vitrail("reconstruct", path, pictures, "--out", tmp_path / "direct").code == 0
+    direct = [each for each in (tmp_path / "direct").rglob("*.png") if each.name != "grid.png"]
+    assert len(direct) == 4
+    for each in direct:
+        assert each.read_bytes() == (tmp_path / "decoded" / each.relative_to(tmp_path / "direct")).read_bytes()
+
+
+def test_a_file_of_codes_is_plain_numpy(vitrail: Vitrail, model: Path, pictures: Path, tmp_path: Path) -> None:
+    facts = vitrail("encode", model, pictures, "--resize", "--out", tmp_path / "codes.npz", "--json").facts
+    with np.load(tmp_path / "codes.npz", allow_pickle=False) as file:
+        assert sorted(file.files) == ["codes", "fingerprint", "format", "keys", "space"]
+        assert file["codes"].shape == (4, 1, 2, 2)
+        assert file["keys"].tolist() == ["a.png", "b/c.bmp", "b/c.jpg", "d.png"]
+        assert str(file["fingerprint"]) == folder.load(model).fingerprint
+    assert (facts["kind"], facts["pictures"]) == ("codes", 4)
+    before = (tmp_path / "codes.npz").read_bytes()
+    vitrail("encode", model, pictures, "--resize", "--out", tmp_path / "codes.npz")
+    assert (tmp_path / "codes.npz").read_bytes() == before
+
+
+def test_explore_writes_three_pictures(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
+    ran = vitrail("explore", model, "digits", "--out", tmp_path, "--rows", 2, "--directions", 3, "--steps", 5, "--json")
+    assert ran.code == 0, ran.err
+    assert {each.name for each in tmp_path.glob("*.png")} == {"explore.png", "interpolation.png", "traversal.png"}
+    assert len(ran.facts["share"]) == 3
+
+
+def test_evaluate_writes_what_it_prints(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
+    ran = vitrail("evaluate", model, "--data", "digits", "--limit", 20, "--out", tmp_path / "e.json", "--json")
+    assert ran.code == 0, ran.err
+    assert [score["metric"] for score in ran.facts["scores"]][:3] == ["psnr", "psnr_of_mean_error", "ssim"]
+    assert json.loads((tmp_path / "e.json").read_text())["scores"] == ran.facts["scores"]
+    shown = vitrail("evaluate", model, "--data", "digits", "--limit", 20, "--out", tmp_path / "e.json").out
+    assert "codebook_usage" in shown
+    assert "20 pictures" in shown
+
+
+def test_info_of_a_model(vitrail: Vitrail, model: Path) -> None:
+    facts = vitrail("info", model, "--json").facts
+    assert facts["shape"] == [1, 8, 8]
+    assert facts["bits_per_pixel"] == 4 * 4 / 64
+    assert facts["fingerprint"] in vitrail("info", model).out
+
+
+def test_recipes_are_listed_with_their_first_line(vitrail: Vitrail) -> None:
+    listed = vitrail("recipes", "--json").facts["recipes"]
+    assert listed["vqvae"].startswith("VQ-VAE")
+    assert "vqvae" in vitrail("recipes").out
+
+
+def test_a_recipe_shows_every_field_with_its_meaning(vitrail: Vitrail) -> None:
+    facts = vitrail("recipes", "show", "vqvae", "--json").facts
+    assert facts["meaning"]["bottleneck.size"] == "K, number of codes"
+    assert [path for path, meaning in facts["meaning"].items() if not meaning] == []
+    assert "training.codec.lr" in vitrail("recipes", "show", "vqvae").out
+
+
+def test_doctor_finds_this_installation_sound(vitrail: Vitrail, tmp_path: Path) -> None:
+    ran = vitrail("doctor", "--at", tmp_path / "not" / "yet", "--json")
+    assert ran.code == 0
+    assert ran.facts["ok"] is True
+    assert {each["state"] for each in ran.facts["findings"]} <= {"ok", "note"}
+
+
+def test_doctor_says_what_is_broken(vitrail: Vitrail, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitrail.cli.doctor.OLDEST_PYTHON", (99, 0))
+    ran = vitrail("doctor")
+    assert ran.code == 1
+    assert "broken" in ran.out

@@ -1,0 +1,98 @@
+"""Training from the command line, end to end on a handful of steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vitrail.cli import run
+
+Vitrail = Callable[..., Any]  # the fixture of conftest.py
+
+SMALL = (
+    "bottleneck.size=16",
+    "network.widths=[8,16]",
+    "prior.width=16",
+    "prior.depth=1",
+    "prior.heads=2",
+    "training.threads=1",
+    "training.precision=fp32",
+)
+SETTINGS = [word for setting in SMALL for word in ("--set", setting)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "first"
+    assert run(["train", "vqvae", "--data", "digits", "--out", str(out), "--budget", "6 steps", *SETTINGS]) == 0
+    return out
+
+
+def test_the_same_command_again_is_done_at_once_and_says_what_to_look_at(vitrail: Vitrail, trained: Path) -> None:
+    weights = (trained / "model" / "codec.safetensors").read_bytes()
+    ran = vitrail("train", "vqvae", "--data", "digits", "--out", trained, "--budget", "6 steps", *SETTINGS, "--json")
+    assert ran.code == 0, ran.err
+    assert (trained / "model" / "codec.safetensors").read_bytes() == weights
+    assert Path(ran.facts["model"]) == trained / "model"
+    assert json.loads((trained / "evaluation.json").read_text())["scores"][0]["metric"] == "psnr"
+
+
+def test_another_recipe_is_refused_in_the_same_folder(vitrail: Vitrail, trained: Path) -> None:
+    ran = vitrail("train", "vqvae", "--data", "digits", "--out", trained, "--budget", "7 steps", *SETTINGS)
+    assert ran.code == 2
+    assert "training.budget" in ran.err
+
+
+@pytest.mark.parametrize("name", [(), ("vqvae",)])
+def test_a_runs_recipe_is_a_config(vitrail: Vitrail, trained: Path, tmp_path: Path, name: tuple[str, ...]) -> None:
+    printed = json.loads((trained / "recipe.json").read_text())["recipe"]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(printed))
+    for config in (trained / "recipe.json", tmp_path / "recipe.yaml"):
+        ran = vitrail("train", *name, "--config", config, "--data", "digits", "--out", trained, "--json")
+        assert ran.code == 0, ran.err  # the same recipe, or the folder would be refused
+
+
+def test_the_run_knows_its_data(vitrail: Vitrail, trained: Path) -> None:
+    ran = vitrail("evaluate", trained, "--limit", 10, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.facts["data"] == "digits"
+    assert Path(ran.facts["out"]) == trained / "evaluation.json"
+
+
+def test_info_tells_how_far_training_is(vitrail: Vitrail, trained: Path) -> None:
+    facts = vitrail("info", trained, "--json").facts
+    assert facts["status"]["state"] == "finished"
+    assert facts["data"]["source"] == "digits"
+    assert "finished" in vitrail("info", trained).out
+
+
+def test_only_the_first_process_speaks(vitrail: Vitrail, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert vitrail("info", trained).out == ""
+    refused = vitrail("info", trained / "nowhere")
+    assert (refused.code, refused.err) == (4, "")
+
+
+def test_a_feature_net_is_trained_described_and_used(vitrail: Vitrail, trained: Path, tmp_path: Path) -> None:
+    net = tmp_path / "net"
+    made = vitrail("features", "train", "--data", "digits", "--out", net, "--budget", "5 steps", "--json")
+    assert made.code == 0, made.err
+    assert vitrail("features", "info", net, "--json").facts["sha256"] == made.facts["sha256"]
+    ran = vitrail("evaluate", trained, "--features", net, "--samples", 20, "--limit", 30, "--guidance", 1.5, "--json")
+    assert ran.code == 0, ran.err
+    scores = {score["metric"]: score for score in ran.facts["scores"]}
+    assert {
+        "frechet",
+        "kid",
+        "precision",
+        "reconstruction_frechet",
+        "recognised",
+        "classifier_accuracy",
+    } <= scores.keys()
+    assert scores["frechet"]["features_sha256"] == made.facts["sha256"]
+    assert scores["recognised"]["settings"]["guidance"] == 1.5
