@@ -67,10 +67,10 @@ def load(path: Path) -> Model:
         for name, part in parts.items():
             _check_header(folder / f"{name}.safetensors", _tensors(part))
         model = Model.build(recipe, spec)
-    except (UsageError, RuntimeError, ValueError, TypeError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{folder}: its recipe cannot be built: {error}") from None
+    except ModelError:
+        raise
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise ModelError(f"{folder}: its recipe cannot be built: {_line(error)}") from None
     prior = model.prior if "prior" in parts else None
     for name, module in (("codec", model.codec), ("prior", prior)):
         if module is not None:
@@ -106,8 +106,10 @@ def _config(folder: Path) -> dict[str, Any]:
             raise ModelError(f"{where}: larger than {LARGEST_JSON >> 20} MiB, refused")
         config = json.loads(where.read_text(encoding="utf-8"))
         version = config["format"]
-        if not isinstance(version, int) or version > FORMAT:
-            raise ModelError(f"{where}: format {version} is newer than this vitrail reads ({FORMAT}); upgrade vitrail")
+        if not isinstance(version, int) or not 1 <= version <= FORMAT:
+            raise ModelError(
+                f"{where}: format {version!r} is not one this vitrail reads (1 to {FORMAT}); a newer one wants a newer vitrail"
+            )
         files = {str(name): str(digest) for name, digest in config["files"].items()}
         if "codec.safetensors" not in files or not set(files) <= {"codec.safetensors", "prior.safetensors"}:
             raise ModelError(
@@ -116,10 +118,12 @@ def _config(folder: Path) -> dict[str, Any]:
         if fingerprint(config) != config["fingerprint"]:
             raise ModelError(f"{where}: contents do not match the fingerprint; the file was changed after saving")
         recipe, spec = parse(config["recipe"]), DataSpec.model_validate(config["spec"])
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{where}: unreadable ({type(error).__name__}: {error})") from None
+    except ModelError:
+        raise
     except (UsageError, ValidationError) as error:
-        raise ModelError(f"{where}: {str(error).replace(chr(10), '; ')}") from None
+        raise ModelError(f"{where}: {_line(error)}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{where}: unreadable ({type(error).__name__}: {_line(error)})") from None
     return {"recipe": recipe, "spec": spec, "files": files, "fingerprint": config["fingerprint"]}
 
 
@@ -148,10 +152,19 @@ def _header(path: Path) -> dict[str, dict[str, Any]]:
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
         expected = 8 + length + max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
-    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path}: unreadable ({type(error).__name__}: {error})") from None
+    except ModelError:
+        raise
+    except (
+        OSError,
+        struct.error,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise ModelError(f"{path}: unreadable ({type(error).__name__}: {_line(error)})") from None
     if expected != size:
         raise ModelError(f"{path}: is {size} bytes long, its header says {expected}; truncated or tampered with")
     return header
@@ -166,6 +179,12 @@ def _fill(module: nn.Module, path: Path, digest: str) -> None:
         module.load_state_dict(safetensors.torch.load(content), strict=True)
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise ModelError(f"{path}: {error}") from None
+
+
+def _line(error: Exception) -> str:
+    """All mistakes in a recipe on one line; of anything else the first line, since torch adds its own stack."""
+    lines = str(error).splitlines() or [""]
+    return "; ".join(lines) if isinstance(error, UsageError | ValidationError) else lines[0]
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

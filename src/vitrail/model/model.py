@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor
@@ -17,9 +19,10 @@ from vitrail.model.build import build_codec, build_prior
 from vitrail.model.chunks import in_chunks, rows
 from vitrail.model.recipe import Recipe
 from vitrail.priors._prior import Prior, Settings
+from vitrail.samplers import noise
 from vitrail.types import DataSpec, Latent
 
-Label = int | str | Sequence[int | str] | None
+Label = int | str | Sequence[int | str] | np.ndarray | Tensor | None
 
 
 class Model:
@@ -68,6 +71,7 @@ class Model:
             latent = latent.z if latent.codes is None else latent.codes
         latent = torch.as_tensor(latent, device=self.device)
         discrete = not latent.is_floating_point()
+        latent = latent.long() if discrete else latent.float()
         self._check_latent(latent, discrete)
         function = self.codec.decode_codes if discrete else self.codec.decode
         space = space or self._own_space(latent)
@@ -92,6 +96,9 @@ class Model:
         settings: temperature, guidance and so on, as the prior has them; what is not given comes from the recipe.
         Raises UsageError for labels or settings that the prior does not know.
         """
+        if n < 1:
+            raise UsageError(f"wants at least one sample, got n={n}")
+        noise.generator(seed, first)  # judges both
         prior, numbers = self._prior(), range(first, first + n)
         chosen, labels = self._settings(settings), self.labels(label, numbers)
         size = rows(prior.spec.shape, budget=1 << 14)
@@ -101,6 +108,7 @@ class Model:
     def labels(self, label: Label, numbers: Sequence[int]) -> Tensor:
         """(n,) class indices of the samples with these numbers, -1 for none.  Raises UsageError on an unknown class."""
         classes = self._prior().classes
+        label = label.tolist() if isinstance(label, Tensor | np.ndarray | np.generic) else label
         if label is None:
             return torch.tensor([number % classes if classes else -1 for number in numbers])
         if not classes and label != -1:
@@ -118,7 +126,7 @@ class Model:
         names = self.spec.classes
         if isinstance(label, str) and label in names:
             return names.index(label)
-        if str(label).lstrip("-").isdigit() and -1 <= int(label) < len(names):
+        if re.fullmatch(r"-1|[0-9]+", str(label)) and int(label) < len(names):
             return int(label)
         raise UsageError(f"unknown class '{label}'{catalog.nearest(str(label), names)}")
 
@@ -153,7 +161,7 @@ class Model:
         if discrete and not spec.size:
             raise DataError("this model has no codes; decode wants float latents z")
         wanted = spec.levels if discrete else spec.shape[0]
-        if latent.dim() != len(spec.shape) + 1 or latent.shape[1] != wanted:
+        if latent.dim() != len(spec.shape) + 1 or latent.shape[1] != wanted or not len(latent):
             raise DataError(f"latents have shape (B, {wanted}, *{spec.grid}), got {tuple(latent.shape)}")
-        if discrete and len(latent) and not 0 <= int(latent.min()) <= int(latent.max()) < spec.size:
+        if discrete and not 0 <= int(latent.min()) <= int(latent.max()) < spec.size:
             raise DataError(f"codes go from 0 to {spec.size - 1}, got {int(latent.min())} to {int(latent.max())}")

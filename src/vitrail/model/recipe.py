@@ -25,7 +25,7 @@ SLOTS = {
     "degradation": "data/degradations",
     "prior": "priors",
 }
-BUDGET = re.compile(r"^\s*([\d.]+)\s*(k|M)?\s*(steps?|epochs?|images?|s|sec|min|h)\s*$")
+BUDGET = re.compile(r"^\s*(?=[\d.]*[1-9])(\d+\.?\d*|\.\d+)\s*(k|M)?\s*(steps?|epochs?|images?|s|sec|min|h)\s*$")
 
 
 class Stage(Config):
@@ -58,7 +58,7 @@ class Training(Config):
     share: float = Field(
         0.5, gt=0, le=1, description="part of the budget that the codec gets where the prior trains too"
     )
-    seed: int = Field(0, ge=0, description="seed of weights, data order and augmentation")
+    seed: int = Field(0, ge=0, lt=1 << 62, description="seed of weights, data order and augmentation")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: measured at the start, then kept for the run"
     )
@@ -134,10 +134,10 @@ def parse(tree: Mapping[str, Any]) -> Recipe:
         except ValidationError as error:
             owner = catalog.find(folder, tree[slot]["name"]).Config
             problems += [_explain(found, owner, slot) for found in error.errors()]
-            del fields[slot]
+            fields.pop(slot, None)
         except UsageError as error:
             problems.append(f"{slot}: {error}")
-            del fields[slot]
+            fields.pop(slot, None)
     try:
         recipe = Recipe.model_validate(fields)
     except ValidationError as error:
@@ -170,7 +170,8 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     Naming another part for a slot starts from that part's defaults. Raises UsageError as `parse` does.
     """
     tree = recipe.printed()
-    for path, value in changes.items():
+    parts_first = sorted(changes.items(), key=lambda change: change[0].removesuffix(".name") not in SLOTS)
+    for path, value in parts_first:
         if path in SLOTS and isinstance(value, str):
             value = {"name": value}  # so that its own fields may follow
         _put(tree, path.split("."), value.printed() if isinstance(value, Config) else value)
