@@ -197,6 +197,14 @@ def test_debugging_shows_where_an_error_came_from(
         vitrail("info", tmp_path / "no")
 
 
+def test_lack_of_memory_is_no_traceback(vitrail: Vitrail, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def allocate(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
+
+    monkeypatch.setattr("vitrail.model.folder.load", allocate)
+    refused(vitrail("info", model), 1, "out of memory")
+
+
 def test_interrupting_by_hand_is_130(vitrail: Vitrail, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

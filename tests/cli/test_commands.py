@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from vitrail.cli._pictures import METADATA
+from vitrail.cli._pictures import METADATA, Files
 from vitrail.data.modalities import image
 from vitrail.model import folder
 
@@ -167,3 +167,10 @@ def test_doctor_says_what_is_broken(vitrail: Vitrail, monkeypatch: pytest.Monkey
     ran = vitrail("doctor")
     assert ran.code == 1
     assert "broken" in ran.out
+
+
+def test_names_of_files_never_meet(tmp_path: Path) -> None:
+    names = Files(tmp_path, ["a.jpg", "a.png", "a.jpg.png", "grid.jpg", "deep/b.png"]).names
+    assert len(set(names.values())) == 5
+    assert "grid.png" not in names.values()
+    assert Files(tmp_path, ["x/0007", "grid.png"]).names == {"x/0007": "x/0007.png", "grid.png": "grid.png.png"}

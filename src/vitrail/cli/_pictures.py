@@ -25,6 +25,7 @@ VALUES = 1 << 22  # in a block: 16 MiB of floats
 MOST = 256  # pictures in a block
 LEAST = 56  # pixels; smaller pictures are enlarged in grids
 SHOWN = 32  # pictures in a grid of originals and reconstructions
+GRID = "grid.png"  # the one file that belongs to no picture
 METADATA = "vitrail"  # keyword of the PNG text chunk
 
 
@@ -83,24 +84,25 @@ class Input:
         return conform(picture, (self.model.spec.channels, *space), self.model.recipe.data.fit)
 
 
-def opened(text: str, model: Model, resize: bool, progress: Progress) -> Input:
-    """The pictures that a text names. Raises DataError where it names none."""
+def opened(text: str, model: Model, resize: bool, progress: Progress, most: int | None = None) -> Input:
+    """The pictures that a text names, or `most` of them spread evenly. Raises DataError where it names none."""
     part = whole(open_source(text, model.recipe.data, progress))
+    if most is not None and len(part) > most:
+        part = part.take(np.linspace(0, len(part) - 1, most).astype(np.int64))
     skipped = [{"path": fault.path, "reason": fault.reason} for fault in part.quarantine]
     return Input(part, model, resize, skipped)
 
 
 class Files:
-    """A folder of PNG files, each named after the picture it belongs to."""
+    """A folder of PNG files, each named after the picture it belongs to; those of one name keep their ending too."""
 
     def __init__(self, out: Path, keys: Sequence[str]) -> None:
         self.out = out
-        plain = [PurePosixPath(key).with_suffix(".png").as_posix() for key in keys]
-        often = Counter(plain)
-        self.names = {key: name if often[name] == 1 else f"{key}.png" for key, name in zip(keys, plain, strict=True)}
-        for name in self.names.values():
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise DataError(f"picture named '{name}' would be written outside {out}; refused")
+        plain = {key: _safe(f"{key.rpartition('/')[0]}/{PurePosixPath(key).stem}.png".lstrip("/"), key) for key in keys}
+        often = Counter([GRID, *plain.values()])
+        self.names = {key: name if often[name] == 1 else f"{key}.png" for key, name in plain.items()}
+        if len(set(self.names.values())) < len(self.names):  # "a.jpg.png" beside "a.jpg" and "a.png"
+            self.names = {key: f"{key}.png" for key in keys}
 
     def write(self, key: str, x: Tensor, story: Mapping[str, Any] | None = None) -> str:
         """One picture (C, H, W); returns its name within the folder."""
@@ -126,6 +128,14 @@ def noted(skipped: Sequence[Mapping[str, str]], most: int = 5) -> list[str]:
     """Lines on what was set aside."""
     lines = [f"set aside {each['path']}: {each['reason']}" for each in skipped[:most]]
     return lines + ([f"... and {len(skipped) - most} more, listed by --json"] if len(skipped) > most else [])
+
+
+def _safe(name: str, key: str) -> str:
+    """The name, which may come from a file that somebody else made. Raises DataError where it leads out of the folder."""
+    path = PurePosixPath(key)
+    if not path.name or path.is_absolute() or ".." in path.parts or "\0" in key:
+        raise DataError(f"a picture named {key!r} would be written outside the folder; refused")
+    return name
 
 
 def _full(pictures: Sequence[Pixels]) -> bool:

@@ -31,8 +31,9 @@ def run(words: Sequence[str]) -> int:
         code = command.main(list(words) or ["--help"], prog_name="vitrail", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except (VitrailError, typer.TyperException, OSError, MemoryError) as error:
-        if os.environ.get("VITRAIL_DEBUG") == "1":
+    except (VitrailError, typer.TyperException, OSError, MemoryError, RuntimeError) as error:
+        bug = isinstance(error, RuntimeError) and not _out_of_memory(error)
+        if bug or os.environ.get("VITRAIL_DEBUG") == "1":
             raise
         return _refused(error, "--json" in words)
 
@@ -101,7 +102,14 @@ def _lines(error: Exception) -> list[str]:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return [f"{where}{error.strerror or error}"]
-    return str(error).splitlines() or ["out of memory"]
+    if isinstance(error, MemoryError | RuntimeError):
+        return ["out of memory; give smaller pictures (--resize) or a smaller batch"]
+    return str(error).splitlines()
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not allocate: it has an exception of its own for that on GPUs only."""
+    return "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _plainer(error: typer.TyperException) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vitrail.cli import _latents
 from vitrail.cli._command import Answer
 from vitrail.cli._options import Folder
-from vitrail.cli._pictures import MOST, Files, grid
+from vitrail.cli._pictures import GRID, MOST, Files, grid
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command, needed
 from vitrail.tasks.decode import decode
@@ -40,7 +40,7 @@ def write(request: Request, out: Folder = None) -> Answer:
                 if not shown or shown[0].shape[1:] == pictures.shape[1:]:
                     shown.append(pictures[: max(0, SHOWN - sum(map(len, shown)))])
                 tell(len(names), len(files.names))
-    picture = grid(out / "grid.png", torch.cat(shown))
+    picture = grid(out / GRID, torch.cat(shown))
     facts = {"run": request.run, "out": out, "grid": picture, "files": names}
     return Answer(facts, [f"{len(names)} pictures in {out}, together in {picture}"])
 

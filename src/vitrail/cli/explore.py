@@ -9,7 +9,6 @@ interpolation.png and traversal.png; every row is a walk.
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -39,10 +38,10 @@ def write(request: Request, out: Folder = None) -> Answer:
 
 
 def _pictures(text: str, request: Request) -> Tensor:
-    """The first pictures of a source, in the model's size."""
+    """Pictures spread evenly over a source, in the model's size."""
     with progress("pictures") as tell:
-        blocks = opened(text, request.model, True, tell).blocks(tell)
-        return torch.cat([block.x for block in islice(blocks, POPULATION)])[:POPULATION]
+        given = opened(text, request.model, resize=True, progress=tell, most=POPULATION)
+        return torch.cat([block.x for block in given.blocks(tell)])
 
 
 app = command(explore, write, __doc__)

@@ -12,7 +12,7 @@ import torch
 
 from vitrail.cli._command import Answer
 from vitrail.cli._options import Folder, Resize
-from vitrail.cli._pictures import SHOWN, Files, grid, noted, opened
+from vitrail.cli._pictures import GRID, SHOWN, Files, grid, noted, opened
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command, needed
 from vitrail.tasks.reconstruct import Reconstruction, reconstruct
@@ -38,7 +38,7 @@ def write(request: Request, out: Folder = None, resize: Resize = False) -> Answe
         *(torch.cat(parts)[:SHOWN] for parts in zip(*((r.x, r.x_hat, r.psnr) for r in shown), strict=True))
     )
     columns = min(COLUMNS, len(first.x))
-    picture = grid(out / "grid.png", first.pairs(columns), columns)
+    picture = grid(out / GRID, first.pairs(columns), columns)
     mean = sum(float(str(each["psnr"])) for each in made) / len(made)
     facts = {"run": request.run, "out": out, "grid": picture, "psnr": mean, "files": made, "skipped": given.skipped}
     lines = [f"{len(made)} pictures in {out}, mean PSNR {mean:.2f} dB", f"originals over reconstructions: {picture}"]

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from vitrail.cli._command import Answer
 from vitrail.cli._options import Folder, NoMetadata
-from vitrail.cli._pictures import Files, grid
+from vitrail.cli._pictures import GRID, Files, grid
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command
 from vitrail.tasks.sample import Samples, sample
 
 BLOCK = 256  # samples in memory at a time
-GRID = 256  # of which the grid shows the first
+SHOWN = 256  # of which the grid shows the first
 
 
 def write(request: Request, out: Folder = None, no_metadata: NoMetadata = False) -> Answer:
@@ -36,12 +36,12 @@ def write(request: Request, out: Folder = None, no_metadata: NoMetadata = False)
         for first in range(start, start + n, BLOCK):
             drawn = sample(request.model, **{**request.values, "n": min(BLOCK, start + n - first), "first": first})
             names += _written(drawn, out, no_metadata)
-            if len(shown) * BLOCK < GRID:
+            if len(shown) * BLOCK < SHOWN:
                 shown.append(drawn.pictures.cpu())
             tell(first - start + len(drawn.pictures), n)
     assert drawn is not None
     story = {**drawn.story(0), "sample": [start, start + n - 1], "label": request.values["label"]}
-    picture = grid(out / "grid.png", torch.cat(shown)[:GRID], story=None if no_metadata else story)
+    picture = grid(out / GRID, torch.cat(shown)[:SHOWN], story=None if no_metadata else story)
     facts = {"run": request.run, "out": out, "grid": picture, "files": names, **story}
     return Answer(facts, [f"{n} samples in {out}, together in {picture}"])
 

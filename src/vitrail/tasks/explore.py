@@ -17,6 +17,7 @@ from vitrail.tasks._parameters import MaybePictures, Run, Seed
 
 POPULATION = 256  # samples drawn to find the directions where no pictures are given
 GAP = 2  # pixels between pictures
+PARALLEL = 1e-4  # sine of the angle below which no great circle is defined well
 
 
 @dataclass(frozen=True)
@@ -72,18 +73,18 @@ def between(start: Tensor, end: Tensor, steps: int, great_circle: bool = False) 
     """
     t = torch.linspace(0, 1, steps, device=start.device)[:, None]  # (steps, 1)
     a, b = start.flatten(1)[:, None], end.flatten(1)[:, None]  # (B, 1, D)
-    walk = torch.lerp(a, b, t)
-    if great_circle:
-        cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1)[..., None].clamp(-1, 1)
-        angle = cosine.acos().clamp_min(1e-4)  # of nearly parallel ends the circle is the line
-        turned = (
-            ((1 - t) * angle).sin() * a / a.norm(dim=-1, keepdim=True)
-            + (t * angle).sin() * b / b.norm(dim=-1, keepdim=True)
-        ) / angle.sin()
-        walk = torch.where(
-            angle > 1e-3, turned * torch.lerp(a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True), t), walk
-        )
+    walk = _great_circle(a, b, t) if great_circle else torch.lerp(a, b, t)
     return walk.unflatten(2, start.shape[1:])
+
+
+def _great_circle(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """(B, 1, D) twice and t (steps, 1) -> (B, steps, D); between nearly parallel ends the circle is a line."""
+    length_a, length_b = (each.norm(dim=-1, keepdim=True).clamp_min(PARALLEL) for each in (a, b))
+    cosine = (a * b).sum(-1, keepdim=True) / (length_a * length_b)
+    angle = cosine.clamp(-1, 1).acos()  # (B, 1, 1)
+    turned = (((1 - t) * angle).sin() * a / length_a + (t * angle).sin() * b / length_b) / angle.sin()
+    circle = turned * torch.lerp(length_a, length_b, t)
+    return torch.where(angle.sin() > PARALLEL, circle, torch.lerp(a, b, t))
 
 
 def main_directions(z: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
