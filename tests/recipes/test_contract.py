@@ -1,0 +1,132 @@
+"""What every recipe must do; a new file is tested by existing."""
+
+import re
+import shlex
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vitrail import catalog
+from vitrail.model.build import build_codec, build_prior, check
+from vitrail.model.recipe import Recipe, override, read_settings
+from vitrail.training import run
+from vitrail.training.steps import CodecStep
+from vitrail.training.weights import weigh
+from vitrail.types import DataSpec
+
+NAMES = catalog.names("recipes")
+SHAPES = ((1, 28, 28), (3, 32, 32), (1, 30, 45))
+# The smallest sensible value of whatever a part has of these.
+TINY = {
+    "network": {"widths": (8, 8), "blocks": 1},
+    "bottleneck": {"size": 16, "channels": 4},
+    "prior": {"width": 16, "depth": 1, "heads": 2, "components": 2},
+}
+BRIEF = {
+    "training.steps": 6,
+    "training.precision": "fp32",
+    "training.threads": 1,
+    "training.log": 1,
+    "training.checkpoint_steps": 2,
+    "training.codec.batch": 16,
+    "training.prior.batch": 16,
+    "data.workers": 0,
+}
+
+
+def load(name: str) -> Recipe:
+    made: Recipe = catalog.find("recipes", name).recipe()
+    return made
+
+
+def tiny(recipe: Recipe) -> Recipe:
+    """The same system, small and for six steps."""
+    changes: dict[str, Any] = dict(BRIEF)
+    for slot, values in TINY.items():
+        fields = type(getattr(recipe, slot)).model_fields
+        changes |= {f"{slot}.{key}": value for key, value in values.items() if key in fields}
+    return override(recipe, changes)
+
+
+def commands(name: str) -> list[list[str]]:
+    """The `vitrail train` lines of a recipe's docstring, in words."""
+    text = catalog.find("recipes", name).__doc__ or ""
+    return [shlex.split(line) for line in text.splitlines() if line.strip().startswith("vitrail train")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_named_after_its_file(name: str) -> None:
+    assert load(name).name == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_docstring_says_what_one_needs(name: str) -> None:
+    module = catalog.find("recipes", name)
+    text = " ".join((module.__doc__ or "").split())
+    assert re.search(r"Papers?: .*\d{4}", text)
+    assert "Reading order: " in text
+    named = re.findall(r"[\w/]+\.py", text.partition("Reading order: ")[2])
+    assert named
+    assert [path for path in named if not (catalog.ROOT / path).exists()] == []
+    assert module.recipe.__doc__
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_commands_of_its_docstring_are_right(name: str) -> None:
+    assert commands(name)
+    for words in commands(name):
+        assert words[2] == name
+        options = dict(zip(words[3::2], words[4::2], strict=True))
+        assert {"--data", "--out"} <= options.keys() <= {"--data", "--out", "--budget", "--seed", "--set"}
+        changes = read_settings([value for key, value in options.items() if key == "--set"])
+        override(load(name), {**changes, "training.budget": options.get("--budget", "1 steps")})
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_it_builds_for_every_shape_of_picture(name: str, shape: tuple[int, ...]) -> None:
+    recipe, spec = load(name), DataSpec(shape=shape, classes=("a", "b"))
+    check(recipe, spec)
+    codec = build_codec(tiny(recipe), spec)
+    prior = build_prior(tiny(recipe), spec, codec)
+    codec.eval()
+    latent = codec.encode(torch.rand(2, *shape))
+    assert tuple(latent.z.shape[1:]) == prior.spec.shape
+    assert codec.decode(latent.z, shape[1:]).shape == (2, *shape)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_weights_name_terms_and_everything_learns(name: str) -> None:
+    recipe = tiny(load(name))
+    codec = build_codec(recipe, DataSpec(shape=(1, 8, 8)))
+    reading = codec.train()(torch.rand(4, 1, 8, 8))
+    weigh(reading.terms, recipe.weights).backward()
+    for key, weight in codec.named_parameters():
+        assert weight.grad is not None, key
+        assert weight.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains_and_resumes_to_the_same_model(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny(load(name))
+    model = run.train(recipe, "digits", tmp_path / "undisturbed")
+    pictures = model.sample(3, seed=1)
+    assert pictures.shape == (3, 1, 8, 8)
+    assert pictures.isfinite().all()
+    assert model.fingerprint == run.train(recipe, "digits", tmp_path / "undisturbed").fingerprint
+
+    step, calls = CodecStep.after_step, count(1)
+
+    def failing(self: CodecStep) -> None:
+        if next(calls) == 3:
+            raise KeyError("power cut")
+        step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CodecStep, "after_step", failing)
+        with pytest.raises(KeyError, match="power cut"):
+            run.train(recipe, "digits", tmp_path / "cut")
+    assert run.train(recipe, "digits", tmp_path / "cut").fingerprint == model.fingerprint

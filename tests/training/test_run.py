@@ -1,0 +1,200 @@
+"""A whole run: interrupted anywhere it ends in the same model, and its folder belongs to one recipe on one data set."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vitrail import catalog
+from vitrail.errors import DataError, UsageError
+from vitrail.model.folder import load
+from vitrail.model.recipe import Recipe, override
+from vitrail.training import card, latents, run
+from vitrail.training.steps import CodecStep, PriorStep
+
+BRIEF: dict[str, Any] = {
+    "network.widths": (8, 8),
+    "training.steps": 8,
+    "training.precision": "fp32",
+    "training.threads": 1,
+    "training.log": 1,
+    "training.checkpoint_steps": 3,
+    "training.codec.batch": 16,
+    "training.prior.batch": 16,
+    "data.workers": 0,
+}
+PARTS: dict[str, dict[str, Any]] = {
+    "vqvae": {"bottleneck.size": 16, "prior.width": 16, "prior.depth": 1, "prior.heads": 2},
+    "vae": {"prior.components": 2},
+}
+
+
+def tiny(name: str = "vqvae", **changes: Any) -> Recipe:
+    made: Recipe = catalog.find("recipes", name).recipe()
+    return override(made, {**BRIEF, **PARTS[name], **changes})
+
+
+class PowerCut(Exception):
+    """Not one of ours: nothing may catch it."""
+
+
+def failing(call: Callable[..., Any], after: int, late: bool) -> Callable[..., Any]:
+    """`call`, but the time after the first `after` ones fails, before or (late) after doing its work."""
+    fails: Iterator[bool] = iter([False] * after + [True])
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        fail = next(fails, False)
+        if fail and not late:
+            raise PowerCut
+        result = call(*args, **kwargs)
+        if fail:
+            raise PowerCut
+        return result
+
+    return wrapped
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Undisturbed runs."""
+    folders = {name: tmp_path_factory.mktemp(name) / "run" for name in PARTS}
+    for name, folder in folders.items():
+        run.train(tiny(name), "digits", folder)
+    return folders
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    ("name", "owner", "call", "after"),
+    [
+        ("vqvae", CodecStep, "after_step", 0),
+        ("vqvae", CodecStep, "after_step", 3),
+        ("vqvae", latents, "make", 0),
+        ("vqvae", PriorStep, "after_step", 1),
+        ("vqvae", PriorStep, "after_step", 3),
+        ("vqvae", card, "save", 0),
+        ("vae", CodecStep, "after_step", 5),
+        ("vae", latents, "make", 0),
+        ("vae", card, "save", 0),
+    ],
+)
+def test_interrupted_anywhere_it_ends_in_the_same_model(
+    name: str,
+    owner: Any,
+    call: str,
+    after: int,
+    late: bool,
+    finished: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, call, failing(getattr(owner, call), after, late))
+        with pytest.raises(PowerCut):
+            run.train(tiny(name), "digits", tmp_path / "run")
+    torch.manual_seed(99)
+    model = run.train(tiny(name), "digits", tmp_path / "run")
+    undisturbed = load(finished[name])
+    assert model.fingerprint == undisturbed.fingerprint
+    assert torch.equal(model.sample(3), undisturbed.sample(3))
+
+
+def test_a_finished_run_is_not_trained_again(finished: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run.Run, "trained", failing(lambda *_: None, 0, late=False))
+    assert run.train(tiny(), "digits", finished["vqvae"]).fingerprint == load(finished["vqvae"]).fingerprint
+
+
+def test_what_a_run_leaves(finished: dict[str, Path]) -> None:
+    folder = finished["vqvae"]
+    for name in ("recipe.json", "environment.json", "metrics.jsonl", "status.json", "report.html", "model/README.md"):
+        assert (folder / name).stat().st_size > 0
+    assert {path.name.partition("_")[0] for path in (folder / "samples").glob("*.png")} == {"codec", "prior"}
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["step"]) for line in lines] == [
+        *(("codec", step) for step in range(1, 5)),
+        *(("prior", step) for step in range(1, 5)),
+    ]
+    assert not list(folder.rglob("*.unfinished"))
+
+
+def test_latents_have_mean_zero_and_variance_one(finished: dict[str, Path]) -> None:
+    from vitrail.data.config import DataConfig
+    from vitrail.data.dataset import open_parts
+
+    for folder in finished.values():
+        model = load(folder)
+        data, _ = open_parts("digits", DataConfig(workers=0))
+        z = model.encode(data.images(range(len(data)))).z
+        torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(z.shape[1]), atol=0.05, rtol=0)
+        if not model.codec.bottleneck.noisy:
+            torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(z.shape[1]), atol=0.05, rtol=0)
+
+
+def test_a_folder_of_another_recipe_is_refused_with_what_differs(finished: dict[str, Path]) -> None:
+    with pytest.raises(
+        UsageError, match=r"another recipe \(bottleneck.size 16, now 32.*choose another --out"
+    ) as caught:
+        run.train(tiny(**{"bottleneck.size": 32, "training.seed": 1}), "digits", finished["vqvae"])
+    assert "training.seed 0, now 1" in str(caught.value)
+    with pytest.raises(UsageError, match="holds a run of another recipe"):
+        run.train(tiny("vae"), "digits", finished["vqvae"])
+
+
+def pictures(folder: Path, count: int) -> Path:
+    """A folder of small pictures in two classes."""
+    for number in range(count):
+        file = folder / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(file)
+    return folder
+
+
+def test_changed_data_is_refused(tmp_path: Path) -> None:
+    source = pictures(tmp_path / "pictures", 40)
+    recipe = tiny("vae", **{"training.steps": 2})
+    run.train(recipe, str(source), tmp_path / "run")
+    assert run.train(recipe, str(source), tmp_path / "run").fingerprint
+    pictures(source, 42)
+    with pytest.raises(UsageError, match=r"run on other data .*choose another --out"):
+        run.train(recipe, str(source), tmp_path / "run")
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="is not empty and holds no run"):
+        run.train(tiny(), "digits", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_mistakes_are_told_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        run.train(tiny(), str(tmp_path / "nowhere"), tmp_path / "run")
+    with pytest.raises(UsageError, match="use prior=mixture or bottleneck=vq"):
+        run.train(tiny("vae").vary(prior="autoregressive"), "digits", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_weight_without_a_term_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="weights name kl, but the terms are commitment, reconstruction"):
+        run.train(tiny(**{"weights.kl": 1}), "digits", tmp_path / "run")
+
+
+def test_the_seed_decides(finished: dict[str, Path], tmp_path: Path) -> None:
+    other = run.train(tiny("vae", **{"training.seed": 1}), "digits", tmp_path / "run")
+    same = load(finished["vae"])
+    assert not torch.equal(other.sample(2), same.sample(2))
+
+
+def test_without_average_previews_do_not_stop_the_learning(tmp_path: Path) -> None:
+    """A preview puts the module into evaluation for a moment; a codebook that stays there would not move again."""
+    recipe = tiny(**{"training.codec.ema": 0, "training.preview": 1e-6, "training.steps": 20})
+    run.train(recipe, "digits", tmp_path / "often")
+    lines = [json.loads(line) for line in (tmp_path / "often" / "metrics.jsonl").read_text().splitlines()]
+    assert load(tmp_path / "often").codec.bottleneck.state_dict()["steps"] == 10
+    assert len(lines) == 20
