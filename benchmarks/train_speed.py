@@ -55,7 +55,7 @@ except ImportError as missing:
 LATENTS = 16
 SHAPE = (1, 28, 28)
 WARM = 2  # first steps of a round, which are not timed
-FEWEST = 4  # timed steps of a round
+FEWEST = {"mlp": 200, "conv": 5}  # timed steps of a round
 LIKELIHOODS = {"mse": mse, "bce": bernoulli}
 
 
@@ -82,10 +82,10 @@ def main() -> None:
 
 def compare(setting: Setting, rounds: int, seconds: float, quick: bool) -> list[Figure]:
     """All sides in turn."""
-    name, steps = setting.networks, WARM + FEWEST
-    longest = len(setting.data) // setting.batch
+    name, longest = setting.networks, len(setting.data) // setting.batch
+    steps = WARM + (3 if quick else FEWEST[name])
     if not quick:
-        rate = theirs(setting, min(longest, 8 * steps if name == "mlp" else steps))
+        rate = theirs(setting, min(steps, longest))
         steps = min(max(steps, math.ceil(seconds * rate / setting.batch)), longest)
     say(f"{name}: {steps} steps of {setting.batch} a round")
     sides: dict[str, Callable[[], float]] = {
