@@ -2,7 +2,7 @@
 
 import sys
 import types
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
@@ -65,8 +65,8 @@ def test_another_package_adds_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     module.Config = type("Config", (vq.Config,), {"__module__": "elsewhere.bsq"})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "elsewhere", types.ModuleType("elsewhere"))
     monkeypatch.setitem(sys.modules, "elsewhere.bsq", module)
-    entry = EntryPoint("bsq", "elsewhere.bsq", "vitrail.bottlenecks")
-    monkeypatch.setattr(catalog, "entry_points", lambda group: [entry] if group == entry.group else [])
+    installed = EntryPoints([EntryPoint("bsq", "elsewhere.bsq", "vitrail.bottlenecks")])
+    monkeypatch.setattr(catalog, "_installed", lambda: installed)
     assert "bsq" in catalog.names("bottlenecks")
     assert catalog.find("bottlenecks", "bsq") is module
     assert catalog.summary("bottlenecks", "bsq") == "Binary spherical quantization."
