@@ -15,6 +15,14 @@ def test_nearest_is_the_smallest_distance_however_it_is_cut(rows: int, monkeypat
     assert torch.equal(nearest(vectors, codebook), torch.cdist(vectors.double(), codebook.double()).argmin(1))
 
 
+@pytest.mark.parametrize("offset", [0.0, 10.0, 1000.0])
+def test_far_from_zero_the_nearest_is_still_found(offset: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors, codebook = (offset + 0.3 * torch.randn(count, 16, generator=generator) for count in (2000, 256))
+    exact = torch.cdist(vectors.double(), codebook.double()).argmin(1)
+    assert (nearest(vectors, codebook) == exact).float().mean() > 0.999
+
+
 def test_the_first_of_equals_wins() -> None:
     codebook = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]])
     assert nearest(torch.tensor([[0.0, 1], [1, 0]]), codebook).tolist() == [1, 0]

@@ -14,10 +14,13 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
     """(N, D), (K, D) -> (N,) index of the code at the smallest Euclidean distance; the first of equals.
 
     |v - e|^2 = |v|^2 - 2 (v e - |e|^2 / 2), so the largest score v e - |e|^2 / 2 wins; no N x K matrix is kept.
+    Both are moved to the middle of the codebook first: far from 0 the products are so large that distances drown in rounding.
     """
+    centre = codebook.mean(0)
+    codebook = codebook - centre
     bias = -0.5 * codebook.square().sum(1)  # (K,)
     rows = max(1, ROWS // len(codebook))
-    return torch.cat([torch.addmm(bias, part, codebook.T).argmax(1) for part in vectors.split(rows)])
+    return torch.cat([torch.addmm(bias, part - centre, codebook.T).argmax(1) for part in vectors.split(rows)])
 
 
 @torch.no_grad()
