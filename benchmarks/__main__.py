@@ -34,7 +34,9 @@ def run(name: str, quick: bool) -> tuple[int, str]:
 def main() -> None:
     """Run what was asked for; exits with 1 if a bar was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join((*NAMES, *LONG))}; default: all but the last")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{', '.join((*NAMES, *LONG))}; default: all but the last"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny, to see that all of them work")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks.jsonl"), help="where the JSON lines go")
     asked = parser.parse_args()
@@ -44,7 +46,10 @@ def main() -> None:
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text("".join(line for _, line in ended.values()))
     missed = [name for name, (code, _) in ended.items() if code]
-    print(f"\n{asked.out} holds the figures; " + (f"not reached: {', '.join(missed)}" if missed else "every bar is reached"))
+    print(
+        f"\n{asked.out} holds the figures; "
+        + (f"not reached: {', '.join(missed)}" if missed else "every bar is reached")
+    )
     sys.exit(1 if missed else 0)
 
 

@@ -58,7 +58,17 @@ class Command:
     def words(self, folder: Path) -> list[str]:
         """What follows `vitrail`."""
         settings = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
-        return ["train", "vqvae", "--data", "digits", "--out", str(folder), "--budget", f"{self.steps} steps", *settings]
+        return [
+            "train",
+            "vqvae",
+            "--data",
+            "digits",
+            "--out",
+            str(folder),
+            "--budget",
+            f"{self.steps} steps",
+            *settings,
+        ]
 
     def fresh(self, folder: Path) -> int:
         """Start it as a user does."""
@@ -197,7 +207,9 @@ class Check:
     def differs(self, folder: Path) -> bool:
         """Whether anything but the clock differs; says what."""
         files = contents(folder)
-        different = [name for name in sorted(self.files.keys() | files.keys()) if self.files.get(name) != files.get(name)]
+        different = [
+            name for name in sorted(self.files.keys() | files.keys()) if self.files.get(name) != files.get(name)
+        ]
         if curve(folder) != self.curve:
             different.append("metrics.jsonl")
         if different:
@@ -281,7 +293,7 @@ def import_all() -> None:
     """Import what the command needs, and compute nothing: a fork has no other threads than its parent's first."""
     import sklearn.datasets  # noqa: F401
     import torch
-    import torch.utils.tensorboard  # noqa: F401
+    import torch.utils.tensorboard
 
     import vitrail.cli.train
     import vitrail.recipes.vqvae  # noqa: F401

@@ -28,7 +28,18 @@ BARS: dict[str, dict[str, Any]] = {
     "classifier_accuracy": {"relation": ">=", "bar": 0.92},
 }
 UNITS = {"psnr": "dB", "bits_per_pixel": "bits"}
-SHOWN = (*BARS, "recognised", "ssim", "codebook_perplexity", "frechet", "kid", "precision", "recall", "density", "coverage")
+SHOWN = (
+    *BARS,
+    "recognised",
+    "ssim",
+    "codebook_perplexity",
+    "frechet",
+    "kid",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+)
 TINY = ("network.widths=[8,16]", "prior.width=32", "prior.depth=1", "training.threads=1", "training.precision=fp32")
 
 
@@ -59,7 +70,19 @@ def judge(asked: argparse.Namespace) -> Path:
 def train_and_evaluate(asked: argparse.Namespace, run: Path, seed: int, features: Path) -> dict[str, float]:
     """The scores of one seed by name."""
     settings = [word for setting in asked.set for word in ("--set", setting)]
-    vitrail("train", "vqvae", "--data", asked.data, "--out", str(run), "--budget", asked.budget, "--seed", str(seed), *settings)
+    vitrail(
+        "train",
+        "vqvae",
+        "--data",
+        asked.data,
+        "--out",
+        str(run),
+        "--budget",
+        asked.budget,
+        "--seed",
+        str(seed),
+        *settings,
+    )
     guidance = ["--guidance", str(asked.guidance)] if asked.guidance else []
     judged = ["--features", str(features), "--samples", str(asked.samples), *guidance]
     told = json.loads(vitrail("evaluate", str(run), *judged, "--json"))
@@ -69,7 +92,9 @@ def train_and_evaluate(asked: argparse.Namespace, run: Path, seed: int, features
 def vitrail(*words: str) -> str:
     """Run a command; returns what it printed on standard output. Raises CalledProcessError."""
     say(f"$ vitrail {' '.join(words)}")
-    return subprocess.run([sys.executable, "-m", "vitrail", *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(
+        [sys.executable, "-m", "vitrail", *words], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def _figure(name: str, values: list[float], bars: dict[str, dict[str, Any]]) -> Figure:
@@ -88,7 +113,13 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="passed on to `vitrail train`")
     asked = parser.parse_args()
     if asked.quick:
-        asked.data, asked.budget, asked.judge_budget, asked.samples, asked.set = "digits", "60 steps", "20 steps", 64, list(TINY)
+        asked.data, asked.budget, asked.judge_budget, asked.samples, asked.set = (
+            "digits",
+            "60 steps",
+            "20 steps",
+            64,
+            list(TINY),
+        )
     return asked
 
 

@@ -35,7 +35,9 @@ def main() -> None:
     asked = parser.parse_args()
     for arguments in COMMANDS.values():
         seconds(arguments)  # fills the disk cache and writes bytecode
-    found = interleaved({name: partial(seconds, command) for name, command in COMMANDS.items()}, 2 if asked.quick else asked.rounds)
+    found = interleaved(
+        {name: partial(seconds, command) for name, command in COMMANDS.items()}, 2 if asked.quick else asked.rounds
+    )
     figures = [
         measured(name, values, "s", **({"relation": "<=", "bar": BARS[name]} if name in BARS else {}))
         for name, values in found.items()

@@ -95,8 +95,9 @@ def compare(setting: Setting, rounds: int, seconds: float, quick: bool) -> list[
     }
     found = interleaved(sides, rounds)
     gain, gain16 = (ratios(found[side], found["pythae"]) for side in ("ours", "ours in bf16"))
+    size = _weights(codec(setting)) / _weights(_model(setting))
     return [
-        Figure(f"{name}: parameters of ours over theirs", _weights(codec(setting)) / _weights(_model(setting)), relation="==", bar=1),
+        Figure(f"{name}: parameters of ours over theirs", size, relation="==", bar=1),
         *(measured(f"{name}: {side}", values, "images/s") for side, values in found.items()),
         measured(f"{name}: gain", gain, "times", relation=">=", bar=1.5),
         measured(f"{name}: gain of bf16", gain16, "times"),
@@ -115,7 +116,9 @@ def ours(setting: Setting, steps: int, precision: str) -> float:
             yield batch
             asked_at.append(time.perf_counter())
 
-    job = Job("codec", module, batches, Stage(batch=setting.batch), {}, budget.read(f"{steps} steps"), len(setting.data))
+    job = Job(
+        "codec", module, batches, Stage(batch=setting.batch), {}, budget.read(f"{steps} steps"), len(setting.data)
+    )
     with tempfile.TemporaryDirectory() as folder:
         loop.run(job, Path(folder), Training(precision=precision, threads=setting.threads))
     ends = asked_at[1::2]  # when the loop came back for the next batch, that is, had ended a step
@@ -129,7 +132,8 @@ def theirs(setting: Setting, steps: int) -> float:
     dataset = BaseDataset(images, setting.data.labels[: len(images)])
     clock = _Clock()
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        config = BaseTrainerConfig(folder, per_device_train_batch_size=setting.batch, num_epochs=1, learning_rate=1e-3, no_cuda=True)
+        sizes = {"per_device_train_batch_size": setting.batch, "num_epochs": 1}
+        config = BaseTrainerConfig(folder, **sizes, learning_rate=1e-3, no_cuda=True)
         BaseTrainer(_model(setting), dataset, training_config=config, callbacks=[clock]).train()
     return setting.batch * (steps - WARM) / (clock.ends[-1] - clock.ends[WARM - 1])
 
@@ -153,7 +157,9 @@ def codec(setting: Setting) -> Codec:
         for name in ("weight", "bias"):
             heads = [getattr(head, name) for head in (model.encoder.embedding, model.encoder.log_var)]
             getattr(bottleneck.project, name).copy_(torch.cat(heads))
-    return Codec(_Encoder(model.encoder.layers), bottleneck, _Decoder(model.decoder.layers, setting.loss), likelihood, 0, SHAPE)
+    return Codec(
+        _Encoder(model.encoder.layers), bottleneck, _Decoder(model.decoder.layers, setting.loss), likelihood, 0, SHAPE
+    )
 
 
 class _Encoder(nn.Module):
@@ -220,7 +226,11 @@ def _pictures(quick: bool) -> Dataset:
 def _quiet() -> Iterator[None]:
     """Keep pythae's log and progress bar, which it draws all the same, off the screen."""
     logging.disable(logging.INFO)
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
         yield
     logging.disable(logging.NOTSET)
 

@@ -30,7 +30,14 @@ SETTINGS = {
     "training.threads": 1,
     "training.log": 1,
 }
-SMALL = {"network.widths": [8, 16], "bottleneck.size": 32, "prior.width": 32, "prior.depth": 1, "training.codec.batch": 32, "training.prior.batch": 32}
+SMALL = {
+    "network.widths": [8, 16],
+    "bottleneck.size": 32,
+    "prior.width": 32,
+    "prior.depth": 1,
+    "training.codec.batch": 32,
+    "training.prior.batch": 32,
+}
 STAGES = ("codec", "prior")
 
 
@@ -48,7 +55,15 @@ def main() -> None:
         one, two = Path(folder) / "one", Path(folder) / "two"
         for place, launcher in ((one, ()), (two, TORCHRUN)):
             place.mkdir()
-            words = ["--work", str(place), "--steps", str(steps), "--data", asked.data, *(["--quick"] if asked.quick else [])]
+            words = [
+                "--work",
+                str(place),
+                "--steps",
+                str(steps),
+                "--data",
+                asked.data,
+                *(["--quick"] if asked.quick else []),
+            ]
             subprocess.run([sys.executable, *launcher, __file__, *words], check=True, env=environment())
         figures = [*(curves(one, two, stage, steps) for stage in STAGES), *hashes(two)]
     finish("two_processes", figures, asked.quick, steps=steps, data=asked.data)
@@ -72,10 +87,9 @@ def hashes(two: Path) -> list[Figure]:
     """How many hashes differ between the ranks."""
     first, second = (json.loads((two / f"rank{rank}.json").read_text()) for rank in (0, 1))
     assert first.keys() == second.keys() == set(STAGES)
-    return [
-        Figure(f"{stage}: tensors that differ between ranks, of {len(first[stage])}", _differing(first[stage], second[stage]), relation="==", bar=0)
-        for stage in STAGES
-    ]
+    counted = {stage: _differing(first[stage], second[stage]) for stage in STAGES}
+    name = "{}: tensors that differ between ranks, of {}"
+    return [Figure(name.format(stage, len(first[stage])), counted[stage], relation="==", bar=0) for stage in STAGES]
 
 
 def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> int:
@@ -104,7 +118,10 @@ def work(place: Path, data: str, steps: int, small: Mapping[str, Any]) -> None:
 def hashed(what: str, module: Any) -> dict[str, str]:
     """SHA-256 of every tensor of a module."""
     state = module.state_dict()
-    return {f"{what}.{name}": hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest() for name, tensor in state.items()}
+    return {
+        f"{what}.{name}": hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
+        for name, tensor in state.items()
+    }
 
 
 if __name__ == "__main__":
