@@ -66,9 +66,7 @@ def _request(task: Task, asked: list[Parameter], given: dict[str, Any]) -> Reque
 def _argument(parameter: Parameter) -> inspect.Parameter:
     assert parameter.given is not None
     name = METAVARS[parameter.given.by]
-    info = typer.Argument(
-        metavar=name if parameter.required else f"[{name}]", help=parameter.description, show_default=False
-    )
+    info = typer.Argument(metavar=name, help=parameter.description, show_default=False)
     kind = str if parameter.required else str | None
     default = inspect.Parameter.empty if parameter.required else None
     return inspect.Parameter(parameter.name, KEYWORD, default=default, annotation=Annotated[kind, info])

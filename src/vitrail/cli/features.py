@@ -46,9 +46,10 @@ Net = Annotated[str, typer.Argument(metavar="FEATURES", help="folder of a featur
 
 
 def train(data: Data = None, out: Out = None, budget: Budget = "3min", seed: Seed = 0, set: Set = None) -> Answer:
-    """Train a feature net: to tell classes apart where the data has them, else how far a picture was turned.
+    """Train a feature net on your own pictures.
 
-    Pictures are read as `vitrail train` reads them; give the same data settings as the runs that it is to judge.
+    It learns to tell classes apart where the data has them, else how far a picture was turned. Pictures are read as
+    `vitrail train` reads them; give the same data settings as the runs that it is to judge.
 
         vitrail features train --data photos/ --out features/photos --budget 3min
     """
