@@ -81,7 +81,7 @@ def test_probabilities_of_all_sequences_add_up_to_one() -> None:
     prior = build(grid=(3,))
     every = torch.cartesian_prod(*[torch.arange(K)] * 3)
     logs = prior.logits(every[:, :-1], torch.full((len(every),), 1)).double().log_softmax(-1)
-    assert float(logs.gather(2, every[..., None]).sum((1, 2)).exp().sum()) == pytest.approx(1, abs=1e-6)
+    assert logs.gather(2, every[..., None]).sum((1, 2)).exp().sum().item() == pytest.approx(1, abs=1e-6)
 
 
 def test_levels_of_a_point_lie_next_to_each_other() -> None:

@@ -18,10 +18,13 @@ def rows(shape: tuple[int, ...], budget: int = 1 << 16) -> int:
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
-    """function(x) computed `size` rows at a time; the last chunk is filled up with its own last row."""
+    """function(x) computed `size` rows at a time; the last chunk is filled up with its own last row.
+
+    Every chunk has the same layout in memory as well: convolutions round differently where channels come last.
+    """
     parts = []
     for part in x.split(size):
         missing = size - len(part)
         full = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
-        parts.append(function(full)[: len(part)])
+        parts.append(function(full.clone(memory_format=torch.contiguous_format))[: len(part)])
     return torch.cat(parts)
