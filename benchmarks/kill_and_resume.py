@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     asked = parser.parse_args()
     if asked.quick:
-        asked.runs, asked.fresh, asked.steps = 2, 0, 80
+        asked.runs, asked.fresh, asked.steps = 2, 0, 40
     command = Command(asked.steps)
     import_all()
     with tempfile.TemporaryDirectory() as made:
@@ -161,7 +161,7 @@ def stopped(start: Start, check: Check, root: Path, runs: int) -> list[Figure]:
     for number in range(runs):
         folder, chance = root / f"stopped{number}", random.Random(number)
         pid = start(folder)
-        wanted = chance.randrange(1, 10)  # lines of the log, so that it is training
+        wanted = chance.randrange(1, len(check.curve) - 1)  # lines of the log, so that it is training
         while lines_of(folder) < wanted and ended(pid) is None:
             time.sleep(0.001)
         with suppress(ProcessLookupError):
