@@ -14,7 +14,7 @@ from vitrail.types import Config, DataSpec
 
 def build_codec(recipe: Recipe, spec: DataSpec) -> Codec:
     """The codec of a recipe for data of this shape; weights depend on the recipe's seed only."""
-    network: Any = recipe.network
+    network: Any = fitted(recipe, spec).network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         encoder = network.encoder(spec)
@@ -30,6 +30,12 @@ def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior:
         torch.manual_seed(recipe.training.seed + 1)
         prior: Prior = built(recipe.prior, codec.latent_spec(), len(spec.classes))
     return prior
+
+
+def fitted(recipe: Recipe, spec: DataSpec) -> Recipe:
+    """The recipe with everything filled in that it leaves to the size of the data."""
+    network: Any = recipe.network
+    return recipe.model_copy(update={"network": network.fitted(spec)})
 
 
 def check(recipe: Recipe, spec: DataSpec) -> None:

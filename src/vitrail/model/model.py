@@ -15,7 +15,7 @@ from vitrail import catalog
 from vitrail.codecs.codec import Codec
 from vitrail.data.modalities import image
 from vitrail.errors import DataError, UsageError
-from vitrail.model.build import build_codec, build_prior
+from vitrail.model.build import build_codec, build_prior, fitted
 from vitrail.model.chunks import in_chunks, rows
 from vitrail.model.recipe import Recipe
 from vitrail.priors._prior import Prior, Settings
@@ -41,6 +41,7 @@ class Model:
     @classmethod
     def build(cls, recipe: Recipe, spec: DataSpec) -> Model:
         """With fresh weights."""
+        recipe = fitted(recipe, spec)
         codec = build_codec(recipe, spec)
         return cls(recipe, spec, codec, build_prior(recipe, spec, codec))
 
@@ -101,7 +102,7 @@ class Model:
         noise.generator(seed, first)  # judges both
         prior, numbers = self._prior(), range(first, first + n)
         chosen, labels = self._settings(settings), self.labels(label, numbers)
-        size = rows(prior.spec.shape, budget=1 << 14)
+        size = rows((prior.spec.levels, *prior.spec.grid) if prior.discrete else prior.spec.shape, budget=1 << 14)
         with_labels = torch.stack([torch.arange(first, first + n), labels], dim=1).to(self.device)
         return in_chunks(lambda part: prior.draw(seed, part[:, 0].tolist(), part[:, 1], chosen), with_labels, size)
 
@@ -132,7 +133,8 @@ class Model:
 
     def _settings(self, given: dict[str, Any]) -> Settings:
         """The prior's settings with what the user gave; None means not given."""
-        default: Settings = self.recipe.prior.sampling
+        prior: Any = self.recipe.prior
+        default: Settings = prior.sampling
         wanted = {key: value for key, value in given.items() if value is not None}
         for key in wanted:
             if key not in type(default).model_fields:

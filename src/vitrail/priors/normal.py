@@ -40,4 +40,4 @@ class Normal(Prior):
 
     def draw(self, seed: int, numbers: Sequence[int], label: Tensor, settings: PriorSettings) -> Tensor:
         assert isinstance(settings, Settings)
-        return settings.temperature * noise.normal(seed, numbers, self.spec.shape)
+        return settings.temperature * noise.normal(seed, numbers, self.spec.shape).to(label.device)

@@ -19,7 +19,7 @@ def recipe() -> Recipe:
     """28x28 pictures become 7x7x4 numbers."""
     return Recipe(
         name="autoencoder",
-        network=conv.Config(widths=(64, 128), blocks=1, patch=2),
+        network=conv.Config(blocks=1),
         bottleneck=none.Config(channels=4),
         reconstruction=mse.Config(),
         prior=mixture.Config(),

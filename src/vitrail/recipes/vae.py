@@ -19,7 +19,7 @@ def recipe() -> Recipe:
     """28x28 pictures become 7x7x4 means and variances; both terms of the loss are nats per value, so it is the ELBO."""
     return Recipe(
         name="vae",
-        network=conv.Config(widths=(64, 128), blocks=1, patch=2),
+        network=conv.Config(blocks=1),
         bottleneck=posterior.Config(channels=4),
         reconstruction=likelihood.Config(variance="shared"),
         prior=mixture.Config(),

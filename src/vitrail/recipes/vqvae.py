@@ -16,10 +16,10 @@ from vitrail.priors import autoregressive
 
 
 def recipe() -> Recipe:
-    """Stride 4: 28x28 pictures become 7x7 codes of 9 bits, 0.56 bits per pixel."""
+    """28x28 pictures become 7x7 codes of 9 bits, 0.56 bits per pixel; larger ones up to 16x16 codes."""
     return Recipe(
         name="vqvae",
-        network=conv.Config(widths=(64, 128), blocks=1, patch=2),
+        network=conv.Config(blocks=1),
         bottleneck=vq.Config(size=512, channels=16),
         reconstruction=mse.Config(),
         prior=autoregressive.Config(width=256, depth=4, heads=4),
@@ -27,6 +27,6 @@ def recipe() -> Recipe:
         training=Training(
             budget="20 epochs",
             codec=Stage(batch=64, optimiser="muon", lr=3e-3),
-            prior=Stage(batch=128, optimiser="muon", lr=3e-3, weight_decay=0.01),
+            prior=Stage(batch=64, optimiser="muon", lr=3e-3, weight_decay=0.01),
         ),
     )

@@ -19,7 +19,7 @@ from vitrail.data.loader import Loader
 from vitrail.data.source import Progress, silent
 from vitrail.errors import Interrupted
 from vitrail.model import folder as model_folder
-from vitrail.model.build import build_codec, build_prior, built, check
+from vitrail.model.build import build_codec, build_prior, built, check, fitted
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe, Stage
 from vitrail.priors._prior import Prior
@@ -47,6 +47,7 @@ def train(recipe: Recipe, source: str, out: Path, *, show: Show | None = None, r
     with ExitStack() as held:
         ranks = held.enter_context(distributed.joined())
         data, heldout = open_parts(source, recipe.data, progress=reading)
+        recipe = fitted(recipe, data.spec)
         check(recipe, data.spec)
         ranks.first_does(lambda: held.enter_context(claimed(out, recipe, source, data)))
         stop = held.enter_context(stopping.watched())

@@ -10,6 +10,8 @@ Source: residual blocks of He et al. 2016 in pre-activation order, group norm of
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -19,12 +21,18 @@ from vitrail.networks.convolution import CONV, Resample, Residual, SpaceAttentio
 from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
 
+LARGE = 64  # values along an axis, above which a latent has up to FINE points along it, else up to COARSE
+COARSE, FINE = 8, 16
+
 
 class Config(PartConfig):
     """A convolutional encoder-decoder pair."""
 
-    widths: tuple[int, ...] = Field(
-        (64, 128), min_length=1, description="channels of each level, finest first; each level halves"
+    widths: tuple[int, ...] | None = Field(
+        None,
+        min_length=1,
+        description="channels of each level, finest first; each level halves. None: 64, 128, 128 and so on, as many as "
+        "bring the latent to at most 8 points a side, 16 where the data has more than 64",
     )
     blocks: int = Field(2, ge=1, description="residual blocks per level")
     patch: int = Field(
@@ -34,9 +42,24 @@ class Config(PartConfig):
     dropout: float = Field(0.0, ge=0, lt=1, description="inside the residual blocks")
 
     @property
+    def levels(self) -> tuple[int, ...]:
+        """The widths, which `fitted` has filled in where the user left them open."""
+        assert self.widths is not None
+        return self.widths
+
+    @property
     def stride(self) -> int:
         """Input values per latent point along one axis."""
-        return self.patch * 2 ** (len(self.widths) - 1)
+        return self.patch * 2 ** (len(self.levels) - 1)
+
+    def fitted(self, spec: DataSpec) -> Config:
+        """With everything that depends on the size of the data filled in."""
+        if self.widths is not None:
+            return self
+        largest = max(spec.space, default=1)
+        most = FINE if largest > LARGE else COARSE
+        halvings = max(0, math.ceil(math.log2(largest / self.patch / most)))
+        return self.model_copy(update={"widths": (64, *(128,) * halvings)})
 
     def encoder(self, spec: DataSpec) -> Encoder:
         return Encoder(self, spec.channels, _dims(spec))
@@ -51,7 +74,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: Config, channels: int, dims: int) -> None:
         super().__init__()
-        self.patch, widths = config.patch, config.widths
+        self.patch, widths = config.patch, config.levels
         self.width = widths[-1]
         self.stem = CONV[dims](channels * config.patch**dims, widths[0], 3, padding=1)
         layers: list[nn.Module] = []
@@ -72,7 +95,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: Config, channels: int, outputs: int, dims: int) -> None:
         super().__init__()
-        self.patch, widths = config.patch, config.widths[::-1]
+        self.patch, widths = config.patch, config.levels[::-1]
         self.stem = CONV[dims](channels, widths[0], 3, padding=1)
         layers: list[nn.Module] = [SpaceAttention(widths[0])] if config.attention else []
         for level, width in enumerate(widths):

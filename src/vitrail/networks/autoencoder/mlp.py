@@ -25,6 +25,10 @@ class Config(PartConfig):
         """0: the latent is one vector, without the axes of the data."""
         return 0
 
+    def fitted(self, spec: DataSpec) -> Config:
+        """Nothing is left open."""
+        return self
+
     def encoder(self, spec: DataSpec) -> Encoder:
         return Encoder(self, spec.shape)
 
