@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from toys import Points, Toy, batches
 
 from vitrail.errors import UsageError
-from vitrail.training.gradient import backward, cut, onto, read, seed_step
+from vitrail.training.gradient import backward, cut, onto, read, seed_part
 from vitrail.training.weights import weigh
 
 
@@ -47,9 +47,9 @@ def test_weights_default_to_1_and_must_name_terms() -> None:
 def test_a_seed_belongs_to_its_step() -> None:
     draws = {}
     for key in [(0, "codec", 0, 0), (0, "codec", 1, 0), (0, "codec", 0, 1), (0, "prior", 0, 0), (1, "codec", 0, 0)]:
-        seed_step(*key, torch.device("cpu"))
+        seed_part(*key, torch.device("cpu"))
         draws[key] = torch.rand(1).item()
-        seed_step(*key, torch.device("cpu"))
+        seed_part(*key, torch.device("cpu"))
         assert torch.rand(1).item() == draws[key]
     assert len(set(draws.values())) == len(draws)
 

@@ -62,14 +62,12 @@ class VectorQuantizer(Bottleneck):
             self.register_buffer("embedding", embedding)
         self.register_buffer("counts", torch.zeros(config.size))  # running number of vectors won per step
         self.register_buffer("sums", torch.zeros(config.size, config.channels))  # running sum of the vectors won
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # 0: the codebook is still to be started
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # learnt from; 0: codes are still random
         self.seen: list[tuple[Tensor, Tensor]] = []  # (vectors, codes) since the last step
 
     def squeeze(self, h: Tensor) -> Latent:
         vectors = self._place(self.project(h).movedim(1, -1))  # (B, *S, C)
         rows = vectors.detach().flatten(0, -2)  # (N, C)
-        if self.training and self.steps == 0 and not self.seen:
-            self._start(rows)
         table = self.table()
         index = nearest(rows, table.detach())
         z = F.embedding(index, table).view_as(vectors)
@@ -91,35 +89,41 @@ class VectorQuantizer(Bottleneck):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Move the running means once, with the vectors of all accumulation rounds and processes, then revive dead codes."""
-        if not self.seen:
-            return
-        vectors, index = (torch.cat(parts) for parts in zip(*self.seen, strict=True))
-        self.seen.clear()
-        sums, counts = (summed(part) for part in assigned(vectors, index, self.size))
-        if not sums.isfinite().all():
+        """Learn from the vectors of all accumulation rounds and processes: the first time by k-means, then by running means.
+
+        Sums are taken round by round, so that rounds and processes give the same result to the last bit.
+        """
+        seen, self.seen = self.seen, []
+        if not seen or not summed(torch.stack([rows.sum() for rows, _ in seen]).sum()).isfinite():
             return  # a step that the guard refuses
+        if self.steps == 0:
+            self._start(torch.cat([rows for rows, _ in seen]))
+        else:
+            self._follow(seen)
         self.steps += 1
-        self.counts.lerp_(counts, 1 - self.config.decay)
-        self.sums.lerp_(sums, 1 - self.config.decay)
-        if self.config.codebook == "ema":
-            won = self.counts > 1e-5 * self.counts.mean()
-            self.embedding[won] = self.sums[won] / self.counts[won, None]
-        if self.config.revive:
-            self._revive(vectors)
 
     def _place(self, vectors: Tensor) -> Tensor:
         """(..., C) onto the sphere of radius sqrt(C), where components have unit variance."""
         return F.normalize(vectors, dim=-1, eps=SHORTEST) * self.channels**0.5 if self.config.sphere else vectors
 
     def _start(self, rows: Tensor) -> None:
-        """k-means on the first batch; counts and sums agree with the codes, so the first update does not undo it."""
+        """k-means on the first batch; counts and sums agree with the codes, so the next update does not undo it."""
         rows = gathered(rows)
-        if not rows.isfinite().all():
-            return  # the guard refuses this step; the next one starts the codebook
         centroids, counts = map(of_first, kmeans(rows, self.size, torch.Generator().manual_seed(0)))
         counts = counts.clamp_min(self.config.revive * len(rows) / self.size)
         self._put(torch.arange(self.size, device=rows.device), centroids, counts)
+
+    def _follow(self, seen: list[tuple[Tensor, Tensor]]) -> None:
+        """Move the running means, then revive dead codes."""
+        each = [assigned(rows, index, self.size) for rows, index in seen]
+        sums, counts = (summed(torch.stack(parts).sum(0)) for parts in zip(*each, strict=True))
+        self.counts.lerp_(counts, 1 - self.config.decay)
+        self.sums.lerp_(sums, 1 - self.config.decay)
+        if self.config.codebook == "ema":
+            won = self.counts > 1e-5 * self.counts.mean()
+            self.embedding[won] = self.sums[won] / self.counts[won, None]
+        if self.config.revive:
+            self._revive(torch.cat([rows for rows, _ in seen]))
 
     def _revive(self, vectors: Tensor) -> None:
         """Codes below the threshold move onto random vectors of this batch, the same on every process."""
@@ -131,12 +135,12 @@ class VectorQuantizer(Bottleneck):
         chosen = pick(len(vectors), len(dead), torch.Generator().manual_seed(int(self.steps)))
         self._put(dead, vectors[chosen.to(vectors.device)], even.expand(len(dead)))
 
+    @torch.no_grad()
     def _put(self, which: Tensor, vectors: Tensor, counts: Tensor) -> None:
         """Set codes together with their counts and sums, so that they live on as if they had always won that much."""
-        with torch.no_grad():
-            self.embedding[which] = vectors
-            self.counts[which] = counts
-            self.sums[which] = vectors * counts[:, None]
+        self.embedding[which] = vectors
+        self.counts[which] = counts
+        self.sums[which] = vectors * counts[:, None]
 
     def _stats(self, index: Tensor) -> dict[str, Tensor]:
         """Of this batch: share of codes that won something, and exp-entropy of who won."""

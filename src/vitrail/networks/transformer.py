@@ -1,7 +1,7 @@
 """A transformer over token sequences that lie on a grid: RMS norm, rotary positions, QK-norm, and an explicit key-value cache.
 
-Sources: RMS norm Zhang & Sennrich 2019; rotary positions Su et al. 2021, split over the axes of the grid; QK-norm Henry et al. 2020;
-squared ReLU So et al. 2021.
+Sources: RMS norm Zhang & Sennrich 2019; rotary positions Su et al. 2021, split over the axes of the grid; QK-norm Henry et al.
+2020; GELU Hendrycks & Gimpel 2016.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
         start = cache.length if cache else 0
         angles = self.rotation[start : start + x.shape[1]]
-        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        cos, sin = angles.cos(), angles.sin()
         for layer, block in enumerate(self.blocks):
             x = block(x, cos, sin, cache, layer)
         if cache:
@@ -98,7 +98,7 @@ class Block(nn.Module):
             k, v = cache.extend(layer, k, v)
         mixed = attention(q, k, v, self.causal)
         x = x + self._drop(self.out(mixed.transpose(1, 2).flatten(2)))
-        return x + self._drop(self.down(F.relu(self.up(self.norm2(x))).square()))
+        return x + self._drop(self.down(F.gelu(self.up(self.norm2(x)))))
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
@@ -127,6 +127,7 @@ def unit(x: Tensor) -> Tensor:
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate pairs of components of x (B, heads, T, D) by the angles of each token (T, D/2).  Su et al. 2021, eq. 34."""
     a, b = x.chunk(2, dim=-1)
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)  # or bf16 vectors would grow to float32 here
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 

@@ -105,7 +105,10 @@ class Autoregressive(Prior):
 
     @torch.no_grad()
     def stepper(self, label: Tensor) -> Callable[[Tensor | None], Tensor]:
-        """What the sampler wants: step(None) gives the first logits (B, K), step(token (B,)) the next; keys and values are cached."""
+        """What the sampler wants: step(None) gives the first logits (B, K), step(token (B,)) the next.
+
+        Keys and values of the tokens so far are kept in a cache.
+        """
         cache = self.transformer.cache(len(label))
 
         def step(token: Tensor | None) -> Tensor:

@@ -3,7 +3,8 @@
     vitrail train vae --data fashion-mnist --out runs/vae --budget 6min
 
 Papers: Kingma & Welling 2014; learned variance: Rybkin et al. 2021 ("sigma-VAE"); the mixture fitted to the latents afterwards:
-Ghosh et al. 2020. Reading order: bottlenecks/gaussian.py, objectives/reconstruction/gaussian.py, codecs/codec.py, priors/mixture.py.
+Ghosh et al. 2020.
+Reading order: bottlenecks/gaussian.py, objectives/reconstruction/gaussian.py, codecs/codec.py, priors/mixture.py.
 """
 
 from __future__ import annotations

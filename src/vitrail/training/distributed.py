@@ -6,9 +6,11 @@ All of them read and the first one writes the run folder, so it lies on a file s
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -18,6 +20,10 @@ from torch.nn.parallel import DistributedDataParallel
 from vitrail.errors import VitrailError
 
 LAUNCHED = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}  # what a launcher sets for each process
+
+# Buffers stay as each process computes them; torch 2.13 renamed the argument.
+NAMES = inspect.signature(DistributedDataParallel).parameters
+OWN_BUFFERS: dict[str, Any] = {next(n for n in ("forward_sync_buffers", "broadcast_buffers") if n in NAMES): False}
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Ranks:
         """The module, wrapped so that `backward` averages gradients over processes; buffers are left alone."""
         if self.world == 1:
             return module
-        return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return DistributedDataParallel(module, **OWN_BUFFERS, gradient_as_bucket_view=True)
 
 
 @contextlib.contextmanager

@@ -18,14 +18,21 @@ Autocast = Callable[[], AbstractContextManager[Any]]  # makes the context of a f
 
 
 def backward(
-    net: nn.Module, batch: Any, rounds: int, weights: Mapping[str, float], autocast: Autocast
+    net: nn.Module,
+    batch: Any,
+    rounds: int,
+    weights: Mapping[str, float],
+    autocast: Autocast,
+    seed: Callable[[int], None] = lambda number: None,
 ) -> dict[str, Tensor]:
     """Add the gradient of the weighted loss over a batch to `.grad`; cutting the batch into rounds does not change it.
 
+    seed: called with the number of each round before it.
     Returns scalars: "loss", "terms.*" and "stats.*", means over the batch.
     """
     seen: dict[str, Tensor] = {}
-    for chunk, share, last in cut(batch, rounds):
+    for number, (chunk, share, last) in enumerate(cut(batch, rounds)):
+        seed(number)
         with last_round_only(net, last):
             with autocast():
                 losses = net(chunk)
@@ -36,8 +43,8 @@ def backward(
         numbers |= {f"stats.{name}": stat.detach().float() for name, stat in losses.stats.items()}
         if rounds == 1:
             return numbers
-        for name, number in numbers.items():
-            seen[name] = seen[name] + number * share if name in seen else number * share
+        for name, value in numbers.items():
+            seen[name] = seen[name] + value * share if name in seen else value * share
     return seen
 
 
@@ -68,12 +75,14 @@ def read(numbers: Mapping[str, Tensor]) -> dict[str, float]:
     return dict(zip(numbers, torch.stack(tuple(numbers.values())).tolist(), strict=True))
 
 
-def seed_step(seed: int, stage: str, step: int, rank: int, device: torch.device) -> None:
-    """Make dropout and noise of a step a pure function of these, so that resuming needs no generator's state.
+def seed_part(seed: int, stage: str, step: int, first: int, device: torch.device, part: int = 0) -> None:
+    """Make dropout and noise of part `first + part` of a step's batch a pure function of these.
+
+    So resuming needs no generator's state, and two processes draw what one draws in two rounds.
 
     torch.manual_seed does the same but takes 0.1 ms for looking at every kind of device.
     """
-    digest = hashlib.blake2b(f"{seed} {stage} {step} {rank}".encode(), digest_size=7).digest()
+    digest = hashlib.blake2b(f"{seed} {stage} {step} {first + part}".encode(), digest_size=7).digest()
     mixed = int.from_bytes(digest, "little")
     torch.default_generator.manual_seed(mixed)
     if device.type == "cuda":

@@ -18,7 +18,7 @@ from vitrail import durable
 from vitrail.codecs.codec import Codec
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader, in_order
-from vitrail.training.gradient import Autocast, seed_step
+from vitrail.training.gradient import Autocast, seed_part
 from vitrail.training.steps import CodeBatch
 
 CHUNK = 256  # pictures encoded at once
@@ -67,7 +67,7 @@ def make(path: Path, codec: Codec, data: Dataset, seed: int, autocast: Autocast)
     kept, labels, values = [], [], 0
     total = squares = codec.mean.new_zeros(bottleneck.channels, dtype=torch.float64)
     for step, batch in enumerate(in_order(data, CHUNK)):
-        seed_step(seed, "latents", step, 0, device)
+        seed_part(seed, "latents", step, 0, device)
         with autocast():
             latent = codec.squeeze(batch.x.to(device))
         z = latent.z.double().reshape(*latent.z.shape[:2], -1)  # (B, C, S)

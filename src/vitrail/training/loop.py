@@ -13,8 +13,8 @@ from typing import Any
 from vitrail import durable
 from vitrail.errors import Interrupted
 from vitrail.model.recipe import Training
-from vitrail.training import distributed, guard, precision, stopping
-from vitrail.training.gradient import backward, cut, onto, read, seed_step
+from vitrail.training import distributed, guard, memory, precision, stopping
+from vitrail.training.gradient import backward, cut, onto, read, seed_part
 from vitrail.training.job import Finished, Job
 from vitrail.training.journal import Journal, Moment, Show
 from vitrail.training.learner import Learner, learner
@@ -34,6 +34,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
     ModelError if the checkpoint belongs to another recipe, UsageError if a weight names no term.
     """
     started, ranks = perf_counter(), distributed.current()
+    memory.keep_freed()
     config, device, budget = job.config, ranks.device, job.budget.resolved(job.samples)
     pupil = learner(job.module, config, device)
     store = Store(folder / "checkpoints", job.name, training, ranks)
@@ -57,8 +58,9 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
         while True:
             began = perf_counter()
             batch = onto(device, next(batches))
-            seed_step(training.seed, job.name, state.step, ranks.rank, device)
-            values = backward(net, batch, config.accumulate, job.weights, autocast)
+            first = ranks.rank * config.accumulate  # of this process's rounds among all that make up the batch
+            seed = partial(seed_part, training.seed, job.name, state.step, first, device)
+            values = backward(net, batch, config.accumulate, job.weights, autocast, seed)
             values["grad_norm"] = pupil.optimiser.gradient_norm()
             numbers = read(values)
 
