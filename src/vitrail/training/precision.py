@@ -21,7 +21,6 @@ import torch
 from torch import nn
 
 from vitrail.model.recipe import Training
-from vitrail.networks.convolution import Conv2d
 from vitrail.training.distributed import Ranks
 from vitrail.training.gradient import Autocast, backward
 
@@ -78,14 +77,9 @@ def applied(precision: Precision, device: torch.device) -> Iterator[Autocast]:
 
 
 def place(module: nn.Module, device: torch.device) -> None:
-    """Move a module to its device, 2-d convolutions with channels last in memory, which is faster in bf16.
-
-    Plain 2-d convolutions become our own, which have the same weights and know the case of a single point.
-    """
+    """Move a module to its device, 2-d convolutions with channels last in memory, which is faster in either format."""
     module.to(device)
     for layer in module.modules():
-        if type(layer) is nn.Conv2d:
-            layer.__class__ = Conv2d
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
 
