@@ -34,14 +34,15 @@ def train(
     """Train a recipe, given by name or made in Python, and return the model; the same call again resumes.
 
     budget: '20000 steps', '10 epochs', '90s', '6min'. settings: {"bottleneck.size": 1024}, as `--set` takes them.
-    show: a progress bar. Raises UsageError, DataError, Interrupted.
+    show: a progress bar. Raises UsageError, DataError, ModelError, Interrupted.
     """
     from contextlib import nullcontext
 
     from vitrail.training.progress import displayed
     from vitrail.training.run import train as run
 
-    chosen = _varied(recipe, {**(settings or {}), "training.budget": budget, "training.seed": seed})
+    flags = {"training.budget": budget, "training.seed": seed}
+    chosen = _varied(recipe, {**(settings or {}), **{key: value for key, value in flags.items() if value is not None}})
     with displayed() if show else nullcontext() as progress:
         return run(chosen, str(data), Path(out), show=progress)
 
@@ -65,4 +66,4 @@ def _varied(base: str | Recipe, changes: Mapping[str, Any]) -> Recipe:
     from vitrail.model.recipe import override
 
     chosen = recipe(base) if isinstance(base, str) else base
-    return override(chosen, {key: value for key, value in changes.items() if value is not None})
+    return override(chosen, changes)

@@ -68,6 +68,8 @@ def write_file(path: Path, content: bytes, through: bool = False) -> None:
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+    if through:
+        sync_folder(path.parent)
 
 
 def remove_folder(path: Path) -> None:

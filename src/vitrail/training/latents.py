@@ -52,7 +52,9 @@ def read(path: Path, codec: Codec) -> Latents:
     codec.mean.copy_(tensors["mean"])
     codec.std.copy_(tensors["std"])
     latent = tensors["latent"]
-    return Latents(codec.normalised(latent) if latent.is_floating_point() else latent, tensors["label"], seconds)
+    if latent.is_floating_point():
+        latent = codec.normalised(latent.to(codec.mean.device)).cpu()
+    return Latents(latent, tensors["label"], seconds)
 
 
 @torch.no_grad()

@@ -39,8 +39,9 @@ def samples(recipe: Recipe, spec: DataSpec, codec: Codec, module: nn.Module, pat
 
 
 def chosen(data: Dataset) -> Tensor:
-    """(B, C, H, W) uint8: samples spread evenly over a data set."""
-    return data.images(np.unique(np.linspace(0, len(data) - 1, PICTURES).astype(np.int64)))
+    """(B, C, H, W) uint8: samples spread evenly over a data set; another stands in for one that cannot be read."""
+    pixels, _ = data.readable(np.unique(np.linspace(0, len(data) - 1, PICTURES).astype(np.int64)))
+    return torch.from_numpy(pixels)
 
 
 def pairs(x: Tensor, x_hat: Tensor) -> Tensor:

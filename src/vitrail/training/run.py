@@ -119,6 +119,7 @@ class Run:
         draw = partial(preview.samples, recipe, self.data.spec, codec)
         if prior.fits:
             prior.fit(encoded.latent, encoded.label, recipe.training.seed)
+            prior.to(self.ranks.device)  # where the codec is
             self.ranks.first_does(partial(draw, prior, self.out / "samples" / "prior.png"))
             return prior
         if allowed.unit == "seconds":

@@ -12,12 +12,11 @@ from vitrail.errors import ModelError
 
 def own_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and persistent buffers; one that has several names (tied weights) appears once, under the first."""
-    first_names: dict[int, str] = {}
+    first: dict[int, tuple[str, Tensor]] = {}
     for name, value in module.state_dict(keep_vars=True).items():
         if isinstance(value, Tensor):
-            first_names.setdefault(id(value), name)
-    state = module.state_dict(keep_vars=True)
-    return {name: state[name] for name in first_names.values()}
+            first.setdefault(id(value), (name, value))
+    return dict(first.values())
 
 
 @torch.no_grad()
