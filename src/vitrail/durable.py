@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -20,9 +21,10 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise Interrupted(
-            f"cannot write {path}: {reason}; earlier checkpoints are intact: make room, then run the same command again"
+            f"cannot write {path}: {error.strerror or error}; earlier checkpoints are intact: "
+            f"{'make room' if full else 'mend this'}, then run the same command again"
         ) from error
 
 

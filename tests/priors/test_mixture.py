@@ -108,3 +108,14 @@ def test_fitting_is_repeatable_with_any_seed() -> None:
     for each in (prior, again):
         each.fit(*data(300), seed=(1 << 40) + 1)
     assert torch.equal(prior.means, again.means)
+
+
+def test_the_choice_of_a_component_says_nothing_of_the_noise_within() -> None:
+    made = Config(components=20).build(LatentSpec((4,)), 0)
+    made.factors.copy_(torch.eye(4))
+    made.means.copy_(torch.arange(20.0)[:, None].expand(20, 4) * 100)
+    z = made.draw(0, range(4000), torch.full((4000,), -1), Settings())
+    within = z - (z / 100).round() * 100
+    component = (z[:, 0] / 100).round()
+    spreads = torch.stack([within[component == k, 0].std() for k in range(20)])
+    assert ((spreads - 1).abs() < 0.25).all()

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from toys import BATCH, Points, Toy, batches, curve, files, job, settings, train
 
-from vitrail.errors import Interrupted, ModelError, UsageError, VitrailError
 from vitrail import durable
+from vitrail.errors import Interrupted, ModelError, UsageError, VitrailError
 from vitrail.training import guard, loop
 from vitrail.training.job import Job, Losses, StepModule
 

@@ -1,15 +1,18 @@
 """A whole run: interrupted anywhere it ends in the same model, and its folder belongs to one recipe on one data set."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
+import vitrail
 from vitrail import catalog
 from vitrail.errors import DataError, UsageError
 from vitrail.model.folder import load
@@ -198,3 +201,23 @@ def test_without_average_previews_do_not_stop_the_learning(tmp_path: Path) -> No
     lines = [json.loads(line) for line in (tmp_path / "often" / "metrics.jsonl").read_text().splitlines()]
     assert load(tmp_path / "often").codec.bottleneck.state_dict()["steps"] == 10
     assert len(lines) == 20
+
+
+def test_latents_of_another_codec_are_made_again(tmp_path: Path) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    for out in (first, again):
+        run.train(tiny(), "digits", out)
+    shutil.rmtree(again / "model")
+    for path in (again / "checkpoints").glob("prior_*"):
+        shutil.rmtree(path)
+    file = again / "latents" / "train.safetensors"
+    with safetensors.safe_open(file, "pt") as held:
+        tensors = {name: torch.zeros_like(held.get_tensor(name)) for name in held.keys()}  # noqa: SIM118
+    safetensors.torch.save_file(tensors, file, {"vitrail": '{"seconds": 1.0, "codec": "another"}'})
+    assert run.train(tiny(), "digits", again).fingerprint == load(first).fingerprint
+
+
+def test_settings_count_beside_the_flags(tmp_path: Path) -> None:
+    settings = {**BRIEF, **PARTS["vqvae"], "training.seed": 5}
+    made = vitrail.train("vqvae", data="digits", out=tmp_path / "run", settings=settings, show=False)
+    assert (made.recipe.training.budget, made.recipe.training.seed) == ("8 steps", 5)

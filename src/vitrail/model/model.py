@@ -112,9 +112,9 @@ class Model:
         label = label.tolist() if isinstance(label, Tensor | np.ndarray | np.generic) else label
         if label is None:
             return torch.tensor([number % classes if classes else -1 for number in numbers])
-        if not classes and label != -1:
-            raise UsageError("this model's prior knows no classes; leave the label out")
         each = [label] * len(numbers) if isinstance(label, int | str) else list(label)
+        if not classes and any(str(one) != "-1" for one in each):
+            raise UsageError("this model's prior knows no classes; leave the label out")
         if len(each) != len(numbers):
             raise UsageError(f"got {len(each)} labels for {len(numbers)} samples")
         return torch.tensor([self._class(one) for one in each])

@@ -32,7 +32,7 @@ class Stage(Config):
     """How one network is optimised: the codec, or the prior."""
 
     batch: int = Field(128, ge=1, description="samples per step, over all processes and accumulation rounds")
-    accumulate: int = Field(1, ge=1, description="rounds into which a batch is cut to save memory; same result")
+    accumulate: int = Field(1, ge=1, description="rounds into which a batch is cut to save memory; same result, but for parts that look at the batch as a whole")
     optimiser: Literal["adamw", "muon"] = Field(
         "adamw", description="muon: Muon for matrices and kernels, AdamW for the rest"
     )
@@ -56,7 +56,7 @@ class Training(Config):
         "10 epochs", description="'20000 steps', '10 epochs', '2M images', '90s', '6min' or '2h', for all stages"
     )
     share: float = Field(
-        0.5, gt=0, le=1, description="part of the budget that the codec gets where the prior trains too"
+        0.5, gt=0, lt=1, description="part of the budget that the codec gets where the prior trains too"
     )
     seed: int = Field(0, ge=0, lt=1 << 62, description="seed of weights, data order and augmentation")
     precision: Literal["auto", "fp32", "bf16"] = Field(

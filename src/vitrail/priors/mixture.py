@@ -69,7 +69,9 @@ class Mixture(Prior):
         rows = z.flatten(1)[chosen].double().cpu().numpy()
         used = min(self.config.components, len(rows))
         kind = "full" if self.full else "diag"
-        fitted = GaussianMixture(used, covariance_type=kind, reg_covar=1e-4, random_state=seed % 2**32, max_iter=50).fit(rows)
+        fitted = GaussianMixture(
+            used, covariance_type=kind, reg_covar=1e-4, random_state=seed % 2**32, max_iter=50
+        ).fit(rows)
         factors = np.linalg.cholesky(fitted.covariances_) if self.full else np.sqrt(fitted.covariances_)
         self.means[:used] = torch.from_numpy(fitted.means_).float()
         self.factors[:used] = torch.from_numpy(factors).float()
@@ -85,8 +87,11 @@ class Mixture(Prior):
 
     def draw(self, seed: int, numbers: Sequence[int], label: Tensor, settings: PriorSettings) -> Tensor:
         assert isinstance(settings, Settings)
-        uniform = noise.uniform(seed, numbers, (1,)).squeeze(1).to(self.means.device)
-        normal = noise.normal(seed, numbers, self.means.shape[1:]).to(self.means.device)
+        drawn = noise.normal(seed, numbers, (1 + self.means.shape[1],)).to(self.means.device)
+        uniform, normal = (
+            torch.special.ndtr(drawn[:, 0].double()),
+            drawn[:, 1:],
+        )  # one stream: two would be the same numbers
         row = torch.where(label < 0, self.classes, label)
         which = sampler.draw(self.shares[row], uniform)
         spread = torch.einsum("bij,bj->bi", self.factors[which], normal) if self.full else self.factors[which] * normal

@@ -46,8 +46,9 @@ def write(folder: Path, stage: str, step: int, state: Mapping[str, Any], parts: 
     document["digest"] = _digest(_text(document))
     with durable.storing(path):
         durable.write_folder(path, {**files, STATE: _text(document)})
-        for old in _paths(folder, stage)[KEPT:]:
-            durable.remove_folder(old)
+        paths = _paths(folder, stage)  # newest first; what is newer than this one is damaged, or of a time given up
+        for needless in {*paths[: paths.index(path)], *paths[paths.index(path) + KEPT :]}:
+            durable.remove_folder(needless)
 
 
 def newest(folder: Path, stage: str) -> Saved | None:

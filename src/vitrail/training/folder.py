@@ -17,7 +17,7 @@ import torch
 
 from vitrail import durable
 from vitrail.data.dataset import Dataset
-from vitrail.errors import UsageError
+from vitrail.errors import ModelError, UsageError
 from vitrail.model.recipe import Recipe
 
 PACKAGES = ("vitrail", "torch", "numpy", "pydantic", "safetensors", "pillow", "scikit-learn")
@@ -33,15 +33,17 @@ def claimed(folder: Path, recipe: Recipe, source: str, data: Dataset) -> Iterato
     path = folder / "recipe.json"
     if not path.exists() and folder.exists() and any(_foreign(found) for found in folder.iterdir()):
         raise UsageError(f"{folder} is not empty and holds no run; choose another --out")
-    with durable.storing(folder):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}; choose another --out") from None
     with durable.alone(folder):
         told = {
             "recipe": recipe.printed(),
             "data": {"source": source, "fingerprint": data.fingerprint, **data.spec.model_dump(mode="json")},
         }
         if path.exists():
-            _compare(folder, json.loads(path.read_text()), told)
+            _compare(folder, _held(path), told)
         else:
             _write(folder, "recipe", told)
         if not (folder / "environment.json").exists():
@@ -72,6 +74,16 @@ def environment() -> dict[str, Any]:
         "capability": torch.backends.cpu.get_cpu_capability(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
+
+
+def _held(path: Path) -> dict[str, Any]:
+    """recipe.json as it was written. Raises ModelError where it is damaged."""
+    try:
+        held: dict[str, Any] = json.loads(path.read_text())
+        held["recipe"], held["data"]["fingerprint"], held["data"]["source"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is damaged ({type(error).__name__}); choose another --out") from None
+    return held
 
 
 def _foreign(path: Path) -> bool:

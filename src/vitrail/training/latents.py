@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -48,19 +50,19 @@ def read(path: Path, codec: Codec) -> Latents:
     """What `make` wrote; sets the codec's latent mean and std as well."""
     with safetensors.safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        seconds = json.loads(file.metadata()["vitrail"])["seconds"]
     codec.mean.copy_(tensors["mean"])
     codec.std.copy_(tensors["std"])
     latent = tensors["latent"]
     if latent.is_floating_point():
         latent = codec.normalised(latent.to(codec.mean.device)).cpu()
-    return Latents(latent, tensors["label"], seconds)
+    return Latents(latent, tensors["label"], _told(path)["seconds"])
 
 
 @torch.no_grad()
 def make(path: Path, codec: Codec, data: Dataset, seed: int, autocast: Autocast) -> None:
-    """Encode a data set into a file, unless it is there: latents, labels, and the mean and std of z per channel."""
-    if path.exists():
+    """Encode a data set into a file, unless this codec did: latents, labels, and the mean and std of z per channel."""
+    maker = _digest(codec)
+    if path.exists() and _told(path).get("codec") == maker:
         return
     started = time.perf_counter()
     device = codec.mean.device
@@ -81,10 +83,26 @@ def make(path: Path, codec: Codec, data: Dataset, seed: int, autocast: Autocast)
     std = (squares / values - mean.square()).clamp_min(0).sqrt()
     tensors = {"latent": torch.cat(kept).contiguous(), "label": torch.cat(labels), "mean": mean.float().cpu()}
     tensors["std"] = torch.where(std > SMALLEST_STD, std, 1.0).float().cpu()
-    told = {"vitrail": json.dumps({"seconds": time.perf_counter() - started})}
+    told = {"vitrail": json.dumps({"seconds": time.perf_counter() - started, "codec": maker})}
     with durable.storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.write_file(path, safetensors.torch.save(tensors, told), through=True)
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What the file says of itself."""
+    with safetensors.safe_open(path, "pt") as file:
+        told: dict[str, Any] = json.loads(file.metadata()["vitrail"])
+    return told
+
+
+def _digest(codec: Codec) -> str:
+    """SHA-256 of what decides the latents: the weights of encoder and bottleneck."""
+    digest = hashlib.sha256()
+    for part in (codec.encoder, codec.bottleneck):
+        for name, tensor in part.state_dict().items():
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _smallest(size: int) -> torch.dtype:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import nn
 
+from vitrail import durable
 from vitrail.codecs.codec import Codec
 from vitrail.data.dataset import Dataset, open_parts
 from vitrail.data.loader import Loader
@@ -120,7 +121,8 @@ class Run:
         if prior.fits:
             prior.fit(encoded.latent, encoded.label, recipe.training.seed)
             prior.to(self.ranks.device)  # where the codec is
-            self.ranks.first_does(partial(draw, prior, self.out / "samples" / "prior.png"))
+            with durable.storing(self.out / "samples"):
+                self.ranks.first_does(partial(draw, prior, self.out / "samples" / "prior.png"))
             return prior
         if allowed.unit == "seconds":
             allowed = replace(allowed, amount=max(allowed.amount - encoded.seconds, SMALLEST_STAGE))
