@@ -2,7 +2,8 @@
 
     python -m benchmarks [--quick] [--out runs/benchmarks.jsonl] [NAME ...]
 
-Names are those of the files; without any, all that take minutes run. `main_job` takes half an hour and is run by name.
+Names are those of the files; without any, all that take minutes run. `main_job` and `recipes` take half an hour and
+are run by name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 NAMES = ("startup", "train_speed", "kv_cache", "two_processes", "kill_and_resume")
-LONG = ("main_job",)
+LONG = ("main_job", "recipes")
 
 
 def run(name: str, quick: bool) -> tuple[int, str]:
@@ -35,7 +36,7 @@ def main() -> None:
     """Run what was asked for; exits with 1 if a bar was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"{', '.join((*NAMES, *LONG))}; default: all but the last"
+        "names", nargs="*", metavar="NAME", help=f"{', '.join((*NAMES, *LONG))}; default: all but the last two"
     )
     parser.add_argument("--quick", action="store_true", help="tiny, to see that all of them work")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks.jsonl"), help="where the JSON lines go")

@@ -56,7 +56,7 @@ def test_kill_and_resume() -> None:
 
 def test_two_processes() -> None:
     figures = run("two_processes")["figures"]
-    assert figures["codec: largest relative difference of the loss"]["value"] <= 1e-4
+    assert figures["vqvae codec: largest relative difference of the loss, one process in 2 rounds"]["value"] <= 1e-4
 
 
 @pytest.mark.slow
@@ -64,6 +64,12 @@ def test_main_job(tmp_path: Path) -> None:
     document = run("main_job", "--out", str(tmp_path))
     assert {"psnr", "bits_per_pixel", "codebook_usage"} <= document["figures"].keys()
     assert all(Path(grid).is_file() for grid in document["grids"])
+
+
+@pytest.mark.slow
+def test_recipes(tmp_path: Path) -> None:
+    figures = run("recipes", "--out", str(tmp_path), "--recipes", "vae-dense", "vqvae")["figures"]
+    assert {"vae-dense: psnr", "vae-dense: frechet", "vqvae: recognised"} <= figures.keys()
 
 
 def test_the_runner_refuses_unknown_names() -> None:

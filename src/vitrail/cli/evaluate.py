@@ -22,6 +22,7 @@ from vitrail.data.dataset import Dataset, open_dataset
 from vitrail.errors import UsageError
 from vitrail.networks.features import load_features
 from vitrail.tasks.evaluate import evaluate
+from vitrail.training import report
 
 Part = Annotated[
     Literal["heldout", "train", "all"], typer.Option("--part", help="which part of the source to judge by")
@@ -51,6 +52,8 @@ def write(request: Request, part: Part = "heldout", to: Out = None) -> Answer:
     }
     path = to or (run or request.run) / "evaluation.json"
     _scores.write(path, found, about)
+    if run is not None and to is None:
+        report.write(run)  # which shows these scores
     return Answer(
         {**about, "out": path, "scores": found.printed()}, [_scores.table(found), f"\nwith full protocols: {path}"]
     )

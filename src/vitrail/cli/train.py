@@ -25,7 +25,7 @@ from vitrail.data.dataset import open_dataset
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe
 from vitrail.tasks.evaluate import Evaluation, evaluate
-from vitrail.training import run
+from vitrail.training import report, run
 from vitrail.training.progress import displayed
 
 BRIEF = 2000  # held-out pictures that the table after training is of
@@ -99,6 +99,7 @@ def _evaluated(model: Model, data: str) -> Evaluation:
 def _answer(model: Model, data: str, out: Path, found: Evaluation) -> Answer:
     about: dict[str, Any] = {"run": out, "fingerprint": model.fingerprint, "data": data, "part": "heldout"}
     _scores.write(out / "evaluation.json", found, about)
+    report.write(out)
     samples = sorted((out / "samples").glob("*.png")) if (out / "samples").is_dir() else []
     paths = {"model": out / "model", "report": out / "report.html", "pictures": out / "samples"}
     there = {name: path for name, path in paths.items() if path.exists()}
