@@ -32,7 +32,11 @@ class Stage(Config):
     """How one network is optimised: the codec, or the prior."""
 
     batch: int = Field(128, ge=1, description="samples per step, over all processes and accumulation rounds")
-    accumulate: int = Field(1, ge=1, description="rounds into which a batch is cut to save memory; same result, but for parts that look at the batch as a whole")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="rounds into which a batch is cut to save memory; same result unless a term judges whole batches",
+    )
     optimiser: Literal["adamw", "muon"] = Field(
         "adamw", description="muon: Muon for matrices and kernels, AdamW for the rest"
     )
