@@ -2,6 +2,8 @@
 
     vitrail train vae-dense --data mnist --out runs/vae-dense --budget 3min
 
+Expected after one minute on two CPU cores (benchmarks/recipes.py): 19.3 dB, Frechet distance
+6.4 of samples, on Fashion-MNIST.
 Paper: Kingma & Welling 2014, "Auto-encoding variational Bayes".
 Reading order: networks/autoencoder/mlp.py, bottlenecks/gaussian.py, objectives/reconstruction/bernoulli.py.
 """
