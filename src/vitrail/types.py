@@ -6,8 +6,9 @@ Shape legend, used in every comment and docstring:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
@@ -17,6 +18,9 @@ class Config(BaseModel):
     """Settings of one part: frozen, keyword-only, unknown keys refused. A part subclasses it and adds `build`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # What the part's loss terms usually weigh. A recipe that is given this part in another's place takes these over.
+    usual_weights: ClassVar[Mapping[str, float]] = {}
 
     @classmethod
     def part(cls) -> str:
@@ -51,10 +55,12 @@ class LatentSpec:
     shape: tuple[int, ...]  # (C, *S) of z
     levels: int = 0  # Q; 0 where there are no codes
     size: int = 0  # K, codes per level; 0 where there are no codes
+    factor: int = 1  # points of z per point of the codes, along an axis
 
     @property
     def grid(self) -> tuple[int, ...]:
-        return self.shape[1:]
+        """Points of the codes along each axis; where there are none, of z."""
+        return tuple(side // self.factor for side in self.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Latent:
     """
 
     z: Tensor  # (B, C, *S), what the decoder reads
-    codes: Tensor | None = None  # (B, Q, *S) int64; None when continuous
+    codes: Tensor | None = None  # (B, Q, *S) int64, on a grid that may be coarser than z's; None when continuous
     terms: dict[str, Tensor] = field(default_factory=dict)  # unweighted losses by name
     stats: dict[str, Tensor] = field(default_factory=dict)  # scalars for the log, never trained on
 

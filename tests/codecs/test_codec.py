@@ -53,7 +53,7 @@ def test_what_is_padded_is_cut_off_exactly() -> None:
     """A codec that changes nothing gives back every value, at every size."""
 
     class Same(torch.nn.Module):
-        channels = levels = size = 1
+        channels = levels = size = factor = 1
         outputs = 1
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:

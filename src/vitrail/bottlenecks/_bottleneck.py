@@ -15,7 +15,13 @@ class Bottleneck(nn.Module):
     channels: int  # C of z
     levels: int = 0  # Q; 0 where there are no codes
     size: int = 0  # K, codes per level
+    factor: int = 1  # points of z per point of the codes, along an axis; a power of 2
     noisy: bool = False  # in training mode z is drawn from a posterior, in eval mode it is the posterior's mean
+    progress: Tensor  # scalar, 0 to 1: the share of the training that is done; set before every step
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("progress", torch.ones(()), persistent=False)
 
     def forward(self, h: Tensor) -> Latent:
         """(B, width, *S) -> Latent."""
@@ -27,7 +33,11 @@ class Bottleneck(nn.Module):
         raise NotImplementedError
 
     def values(self, codes: Tensor) -> Tensor:
-        """(B, Q, *S) -> z (B, C, *S); exactly the z that `forward` returned with these codes in eval mode."""
+        """(B, Q, *S / factor) -> z (B, C, *S); exactly the z that `forward` returned with these codes in eval mode."""
+        raise TypeError(f"{type(self).__name__} has no codes")
+
+    def codebook(self, level: int = 0) -> Tensor:
+        """(K, D): the codes of one level as points in the space where they are compared."""
         raise TypeError(f"{type(self).__name__} has no codes")
 
     def after_step(self) -> None:
@@ -40,3 +50,13 @@ class Pointwise(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *S) -> (B, C_out, *S)."""
         return F.linear(x.movedim(1, -1), self.weight, self.bias).movedim(-1, 1)
+
+
+@torch.no_grad()
+def use(codes: Tensor, size: int) -> dict[str, Tensor]:
+    """Of codes (B, Q, *S): share of codes that won something, and exp-entropy of who won; means over the levels."""
+    levels = codes.shape[1]
+    shifted = codes.transpose(0, 1).flatten(1) + size * torch.arange(levels, device=codes.device)[:, None]  # (Q, N)
+    share = torch.bincount(shifted.flatten(), minlength=levels * size).view(levels, size) / shifted.shape[1]
+    perplexity = torch.special.entr(share).sum(1).exp().mean()
+    return {"batch_usage": (share > 0).float().mean(), "batch_perplexity": perplexity}

@@ -7,14 +7,14 @@ codes that win too little are moved onto vectors of the current batch, their cou
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vitrail.bottlenecks._bottleneck import Bottleneck, Pointwise
+from vitrail.bottlenecks._bottleneck import Bottleneck, Pointwise, use
 from vitrail.bottlenecks._nearest import assigned, gathered, kmeans, nearest, of_first, pick, summed
 from vitrail.types import Config as PartConfig
 from vitrail.types import Latent
@@ -24,6 +24,8 @@ SHORTEST = 1e-4  # length from which vectors have a direction; it bounds the gra
 
 class Config(PartConfig):
     """Vector quantization."""
+
+    usual_weights: ClassVar = {"commitment": 0.25}
 
     size: int = Field(512, ge=1, description="K, number of codes")
     channels: int = Field(16, ge=1, description="dimensions in which codes are compared")
@@ -78,7 +80,7 @@ class VectorQuantizer(Bottleneck):
             self.seen.append((rows, index))
             z = vectors + (z - vectors).detach()  # straight through
         codes = index.view(len(h), 1, *h.shape[2:])
-        return Latent(z.movedim(-1, 1), codes, terms, self._stats(index))
+        return Latent(z.movedim(-1, 1), codes, terms, use(codes, self.size))
 
     def values(self, codes: Tensor) -> Tensor:
         return F.embedding(codes.squeeze(1), self.table()).movedim(-1, 1)
@@ -86,6 +88,9 @@ class VectorQuantizer(Bottleneck):
     def table(self) -> Tensor:
         """(K, C) the codes as the decoder sees them."""
         return self._place(self.embedding)
+
+    def codebook(self, level: int = 0) -> Tensor:
+        return self.table()
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -141,8 +146,3 @@ class VectorQuantizer(Bottleneck):
         self.embedding[which] = vectors
         self.counts[which] = counts
         self.sums[which] = vectors * counts[:, None]
-
-    def _stats(self, index: Tensor) -> dict[str, Tensor]:
-        """Of this batch: share of codes that won something, and exp-entropy of who won."""
-        share = torch.bincount(index, minlength=self.size).float() / len(index)
-        return {"batch_usage": (share > 0).float().mean(), "batch_perplexity": torch.special.entr(share).sum().exp()}

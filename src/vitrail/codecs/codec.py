@@ -97,8 +97,14 @@ class Codec(nn.Module):
 
     def latent_spec(self) -> LatentSpec:
         """Shapes of the latent of one sample of the codec's own shape."""
-        space = tuple(-(-side // self.stride) for side in self.shape[1:]) if self.stride else ()
-        return LatentSpec((self.bottleneck.channels, *space), self.bottleneck.levels, self.bottleneck.size)
+        squeeze = self.bottleneck
+        space = tuple(-(-side // self._step) * squeeze.factor for side in self.shape[1:]) if self.stride else ()
+        return LatentSpec((squeeze.channels, *space), squeeze.levels, squeeze.size, squeeze.factor)
+
+    @property
+    def _step(self) -> int:
+        """What every axis must be a multiple of: the stride of the coarsest codes."""
+        return self.stride * self.bottleneck.factor
 
     def _statistics(self, dims: int) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation, shaped to broadcast against z with `dims` axes."""
@@ -106,8 +112,8 @@ class Codec(nn.Module):
         return self.mean.view(shape), self.std.view(shape)
 
     def _pad(self, x: Tensor) -> Tensor:
-        """Repeat the far edges until every axis is a multiple of the stride; `_open` cuts them off again."""
-        missing = [-side % self.stride for side in x.shape[2:]] if self.stride else []
+        """Repeat the far edges until every axis is a whole number of steps; `_open` cuts them off again."""
+        missing = [-side % self._step for side in x.shape[2:]] if self.stride else []
         if not any(missing):
             return x
         pads = [pad for side in reversed(missing) for pad in (0, side)]

@@ -75,7 +75,7 @@ class Model:
         latent = latent.long() if discrete else latent.float()
         self._check_latent(latent, discrete)
         function = self.codec.decode_codes if discrete else self.codec.decode
-        space = space or self._own_space(latent)
+        space = space or self._own_space(latent, discrete)
         return self._chunked(
             lambda part: function(part, space), latent, (self.spec.channels, *(space or self.spec.space))
         )
@@ -154,9 +154,10 @@ class Model:
     def _chunked(self, function: Callable[[Tensor], Tensor], x: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
         return in_chunks(function, x, rows(shape or tuple(x.shape[1:])))
 
-    def _own_space(self, latent: Tensor) -> tuple[int, ...] | None:
+    def _own_space(self, latent: Tensor, discrete: bool) -> tuple[int, ...] | None:
         """The size that the model was trained on, if the latent is one of that size."""
-        return self.spec.space if tuple(latent.shape[2:]) == self.codec.latent_spec().grid else None
+        spec = self.codec.latent_spec()
+        return self.spec.space if tuple(latent.shape[2:]) == (spec.grid if discrete else spec.shape[1:]) else None
 
     def _check_latent(self, latent: Tensor, discrete: bool) -> None:
         spec = self.codec.latent_spec()
@@ -164,6 +165,7 @@ class Model:
             raise DataError("this model has no codes; decode wants float latents z")
         wanted = spec.levels if discrete else spec.shape[0]
         if latent.dim() != len(spec.shape) + 1 or latent.shape[1] != wanted or not len(latent):
-            raise DataError(f"latents have shape (B, {wanted}, *{spec.grid}), got {tuple(latent.shape)}")
+            space = spec.grid if discrete else spec.shape[1:]
+            raise DataError(f"latents have shape (B, {wanted}, *{space}), got {tuple(latent.shape)}")
         if discrete and not 0 <= int(latent.min()) <= int(latent.max()) < spec.size:
             raise DataError(f"codes go from 0 to {spec.size - 1}, got {int(latent.min())} to {int(latent.max())}")
