@@ -8,9 +8,9 @@ from vitrail.bottlenecks import _nearest
 from vitrail.bottlenecks._nearest import assigned, gathered, kmeans, nearest, of_first, pick, summed
 
 
-@pytest.mark.parametrize("rows", [1, 7, 100, 1 << 22])
-def test_nearest_is_the_smallest_distance_however_it_is_cut(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_nearest, "ROWS", rows * 20)
+@pytest.mark.parametrize("points", [1, 7, 100, 512])
+def test_nearest_is_the_smallest_distance_however_it_is_cut(points: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_nearest, "POINTS", points)
     vectors, codebook = torch.randn(333, 5), torch.randn(20, 5)
     assert torch.equal(nearest(vectors, codebook), torch.cdist(vectors.double(), codebook.double()).argmin(1))
 

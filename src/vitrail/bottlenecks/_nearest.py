@@ -4,23 +4,68 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 
-ROWS = 1 << 22  # scores held at once: 16 MiB of float32, whatever the number of vectors
+# A tile of scores, 2 MiB, stays in a core's cache: whole rows of 65,536 scores took three times as long on two cores.
+POINTS, CODES = 256, 2048
+BLOCK = 256  # codes per block; only the winning block of each vector is looked at closely
 
 
 @torch.no_grad()
 def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
     """(N, D), (K, D) -> (N,) index of the code at the smallest Euclidean distance; the first of equals.
 
-    |v - e|^2 = |v|^2 - 2 (v e - |e|^2 / 2), so the largest score v e - |e|^2 / 2 wins; no N x K matrix is kept.
-    Both are moved to the middle of the codebook first: far from 0 the products are so large that distances drown in rounding.
+    Exact in float32, and no N x K matrix is kept. What is not finite gets some index below K.
+    |v - e|^2 / 2 = |v|^2 / 2 + (|e|^2 / 2 - v e), so the smallest |e|^2 / 2 - v e wins. Both are moved to the middle of the
+    codebook first: far from 0 the products are so large that distances drown in rounding.
     """
     centre = codebook.mean(0)
-    codebook = codebook - centre
-    bias = -0.5 * codebook.square().sum(1)  # (K,)
-    rows = max(1, ROWS // len(codebook))
-    return torch.cat([torch.addmm(bias, part - centre, codebook.T).argmax(1) for part in vectors.split(rows)])
+    codes = _with_bias(codebook - centre)
+    points = F.pad(vectors - centre, (0, 1), value=1.0)  # (N, D + 1)
+    return _within(points, codes, _winning_blocks(points, codes)).clamp_max(len(codebook) - 1)
+
+
+def _with_bias(codebook: Tensor) -> Tensor:
+    """(K, D) -> (K', D + 1), rows (-e, |e|^2 / 2), so that a product with (v, 1) is the score; K' is a multiple of BLOCK.
+
+    Rows that fill up the last block never win.
+    """
+    codes = torch.cat([-codebook, 0.5 * codebook.square().sum(1, keepdim=True)], dim=1)
+    filling = -len(codes) % BLOCK
+    codes = F.pad(codes, (0, 0, 0, filling))
+    codes[len(codes) - filling :, -1] = torch.inf
+    return codes
+
+
+def _winning_blocks(points: Tensor, codes: Tensor) -> Tensor:
+    """(N,) which block of codes holds the smallest score of each point.
+
+    Tiles have codes first: the minimum over codes then runs along whole vector registers, four times as fast as along a row.
+    """
+    blocks, tile = len(codes) // BLOCK, points.new_empty(CODES * POINTS)
+    winners = points.new_empty(len(points), dtype=torch.int64)
+    for part, winner in zip(points.split(POINTS), winners.split(POINTS), strict=True):
+        columns, lowest = part.T.contiguous(), points.new_empty(blocks, len(part))
+        for some, low in zip(codes.split(CODES), lowest.split(CODES // BLOCK), strict=True):
+            scores = torch.mm(some, columns, out=tile[: len(some) * len(part)].view(len(some), len(part)))
+            torch.amin(scores.unflatten(0, (-1, BLOCK)), 1, out=low)
+        winner.copy_(lowest.min(0).indices)
+    return winners
+
+
+def _within(points: Tensor, codes: Tensor, block: Tensor) -> Tensor:
+    """(N,) the code with the smallest score within the given block of each point; points of one block go together."""
+    order = block.argsort(stable=True)
+    counts = torch.bincount(block, minlength=len(codes) // BLOCK).tolist()
+    found = [
+        (some @ part.T).min(0).indices
+        for some, part in zip(codes.split(BLOCK), points[order].split(counts), strict=True)
+        if len(part)
+    ]
+    inside = torch.empty_like(block)
+    inside[order] = torch.cat(found)
+    return block * BLOCK + inside
 
 
 @torch.no_grad()
