@@ -6,7 +6,7 @@ import torch
 from scipy.stats import entropy
 
 from vitrail.errors import UsageError
-from vitrail.metrics.codebook import count, usage
+from vitrail.metrics.codebook import count, histogram, neighbour_distances, position_bits, usage
 
 
 def test_counts_equal_numpy_and_add_up_over_batches() -> None:
@@ -53,3 +53,55 @@ def test_a_level_without_tokens_is_refused() -> None:
 
 def test_two_even_codes_are_one_bit() -> None:
     assert math.isclose(usage(torch.tensor([[5, 5, 0, 0]])).bits, 1.0)
+
+
+def test_dead_codes_are_those_that_never_occur() -> None:
+    assert usage(torch.tensor([[0, 9, 0, 1], [1, 1, 1, 0]])).dead == 3
+
+
+def test_histogram_is_sorted_and_sums_to_one() -> None:
+    shares = histogram(torch.tensor([[1, 6, 3], [5, 0, 5]]))
+    torch.testing.assert_close(shares, torch.tensor([[0.6, 0.3, 0.1], [0.5, 0.5, 0.0]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("keys", [1 << 22, 100])
+def test_bits_of_each_position_agree_with_scipy(keys: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitrail.metrics.codebook.KEYS", keys)
+    codes = torch.randint(0, 40, (37, 2, 3, 5), generator=torch.Generator().manual_seed(2))
+    codes[:, 1, 0, 0] = 7
+    bits = position_bits(codes.to(torch.uint8), 40)
+    assert bits.shape == (2, 3, 5)
+    assert bits[1, 0, 0] == 0
+    for place in np.ndindex(2, 3, 5):
+        often = np.unique(codes[(slice(None), *place)].numpy(), return_counts=True)[1]
+        assert float(bits[place]) == pytest.approx(entropy(often, base=2), abs=1e-12)
+
+
+def test_bits_of_codes_without_space() -> None:
+    assert position_bits(torch.tensor([[0], [1], [0], [1]]), 2).tolist() == [1.0]
+
+
+def test_neighbour_distances_agree_with_scikit_learn() -> None:
+    from sklearn.neighbors import NearestNeighbors
+
+    codebook = 5 + torch.randn(300, 6, generator=torch.Generator().manual_seed(3))
+    codebook[10] = codebook[20]
+    points = codebook.double().numpy()
+    radius = np.sqrt(np.square(points - points.mean(0)).sum(1).mean())
+    expected = NearestNeighbors(n_neighbors=2).fit(points).kneighbors(points)[0][:, 1] / radius
+    found = neighbour_distances(codebook)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+    assert found[10] == found[20] == 0
+
+
+def test_of_a_large_codebook_some_codes_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    codebook = torch.randn(200, 4, generator=torch.Generator().manual_seed(4))
+    every = neighbour_distances(codebook)
+    monkeypatch.setattr("vitrail.metrics.codebook.ALL_OF", 100)
+    monkeypatch.setattr("vitrail.metrics.codebook.SOME_OF", 50)
+    torch.testing.assert_close(neighbour_distances(codebook), every[::4])
+
+
+@pytest.mark.parametrize(("codebook", "expected"), [(torch.ones(1, 3), []), (torch.ones(3, 2), [0.0, 0.0, 0.0])])
+def test_neighbours_where_there_are_none_or_all_are_one(codebook: torch.Tensor, expected: list[float]) -> None:
+    assert neighbour_distances(codebook).tolist() == expected
