@@ -78,6 +78,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 @pytest.mark.parametrize("tree", [{}, {"name": "x"}, {**vqvae.recipe().printed(), "network": None}])
 def test_missing_parts_are_named(tree: dict[str, Any]) -> None:
+    assert refused(parse, tree).count("network: ") == 1
     assert "network: wants a name" in refused(parse, tree)
 
 
@@ -109,6 +110,18 @@ def test_a_degradation_comes_and_goes() -> None:
     assert denoising.recipe().vary(degradation=None).degradation is None
     assert autoencoder.recipe().vary(degradation=blur.Config()).degradation == blur.Config()
     assert override(autoencoder.recipe(), {"degradation": "blur"}).degradation == blur.Config()
+
+
+def test_a_prior_may_be_left_out() -> None:
+    plain = override(vqvae.recipe(), {"prior": None})
+    assert plain.prior is None
+    assert plain.printed()["prior"] is None
+    assert parse(plain.printed()) == plain
+    assert override(plain, {"prior": "mixture"}).prior == catalog.find("priors", "mixture").Config()
+    assert "prior: wants a name" in refused(override, plain, {"prior.width": 8})
+    tree = vqvae.recipe().printed()
+    del tree["prior"]
+    assert "prior: field required" in refused(parse, tree)
 
 
 def test_vary_leaves_the_original_alone() -> None:

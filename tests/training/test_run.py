@@ -194,12 +194,35 @@ def test_the_seed_decides(finished: dict[str, Path], tmp_path: Path) -> None:
     assert not torch.equal(other.sample(2), same.sample(2))
 
 
+@pytest.mark.parametrize("name", ["vqvae", "vae"])
+def test_without_a_prior(name: str, tmp_path: Path) -> None:
+    """The codec gets the whole budget, its latents are measured, and what wants a prior says that there is none."""
+    whole = {"data.workers": 0, **BRIEF, **PARTS[name]}
+    changes = {key: value for key, value in whole.items() if not key.startswith("prior.")}
+    recipe = override(catalog.find("recipes", name).recipe(), {**changes, "prior": None})
+    made = run.train(recipe, "digits", tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["step"]) for line in lines] == [("codec", step) for step in range(1, 9)]
+    assert not (tmp_path / "run" / "model" / "prior.safetensors").exists()
+    assert not torch.equal(made.codec.std, torch.ones_like(made.codec.std))
+    with pytest.raises(UsageError, match="this model has no prior, so it cannot sample"):
+        made.sample(1)
+    assert run.train(recipe, "digits", tmp_path / "run").fingerprint == made.fingerprint
+    assert "model.sample" not in (tmp_path / "run" / "model" / "README.md").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "model.sample" not in page
+    assert "prior=null" in page
+    with safetensors.safe_open(tmp_path / "run" / "latents" / "train.safetensors", "pt") as held:
+        assert ("latent" in held.keys()) == (name == "vqvae")  # noqa: SIM118 - codes are counted, z is not wanted
+
+
 def test_without_average_previews_do_not_stop_the_learning(tmp_path: Path) -> None:
     """A preview puts the module into evaluation for a moment; a codebook that stays there would not move again."""
     recipe = tiny(**{"training.codec.ema": 0, "training.preview": 1e-6, "training.steps": 20})
     run.train(recipe, "digits", tmp_path / "often")
     lines = [json.loads(line) for line in (tmp_path / "often" / "metrics.jsonl").read_text().splitlines()]
-    assert load(tmp_path / "often").codec.bottleneck.state_dict()["steps"] == 10
+    state = load(tmp_path / "often").codec.bottleneck.state_dict()
+    assert [tensor for name, tensor in state.items() if name.rpartition(".")[2] == "steps"] == [10]
     assert len(lines) == 20
 
 

@@ -24,11 +24,11 @@ def build_codec(recipe: Recipe, spec: DataSpec) -> Codec:
     return Codec(encoder, squeeze, decoder, likelihood, network.stride, spec.shape)
 
 
-def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior:
-    """The prior of a recipe over the latents of this codec."""
+def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior | None:
+    """The prior of a recipe over the latents of this codec; None where it has none."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed + 1)
-        prior: Prior = built(recipe.prior, codec.latent_spec(), len(spec.classes))
+        prior: Prior | None = built(recipe.prior, codec.latent_spec(), len(spec.classes))
     return prior
 
 

@@ -61,9 +61,12 @@ def load(path: Path) -> Model:
     try:
         with torch.device("meta"):
             codec = build_codec(recipe, spec)
-            parts: dict[str, nn.Module] = {"codec": codec}
-            if "prior.safetensors" in config["files"]:
-                parts["prior"] = build_prior(recipe, spec, codec)
+            prior = build_prior(recipe, spec, codec)
+        parts: dict[str, nn.Module] = {"codec": codec}
+        if "prior.safetensors" in config["files"]:
+            if prior is None:
+                raise ModelError(f"{folder}: holds prior.safetensors, but its recipe has no prior")
+            parts["prior"] = prior
         for name, part in parts.items():
             _check_header(folder / f"{name}.safetensors", _tensors(part))
         model = Model.build(recipe, spec)
@@ -71,11 +74,11 @@ def load(path: Path) -> Model:
         raise
     except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise ModelError(f"{folder}: its recipe cannot be built: {_line(error)}") from None
-    prior = model.prior if "prior" in parts else None
-    for name, module in (("codec", model.codec), ("prior", prior)):
+    held = model.prior if "prior" in parts else None
+    for name, module in (("codec", model.codec), ("prior", held)):
         if module is not None:
             _fill(module, folder / f"{name}.safetensors", config["files"][f"{name}.safetensors"])
-    return Model(recipe, spec, model.codec, prior, config["fingerprint"])
+    return Model(recipe, spec, model.codec, held, config["fingerprint"])
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

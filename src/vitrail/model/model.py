@@ -139,7 +139,7 @@ class Model:
         for key in wanted:
             if key not in type(default).model_fields:
                 choices = catalog.nearest(key, tuple(type(default).model_fields))
-                raise UsageError(f"the {self.recipe.prior.part()} prior has no setting '{key}'{choices}")
+                raise UsageError(f"the {prior.part()} prior has no setting '{key}'{choices}")
         try:
             return type(default).model_validate({**default.model_dump(), **wanted})
         except ValidationError as error:
@@ -147,9 +147,11 @@ class Model:
             raise UsageError(f"{found['loc'][0]}: {found['msg'].lower()}, got {found['input']!r}") from None
 
     def _prior(self) -> Prior:
-        if self.prior is None:
-            raise UsageError("this model has no prior yet; finish its training with the same `vitrail train` command")
-        return self.prior
+        if self.prior is not None:
+            return self.prior
+        if self.recipe.prior is None:
+            raise UsageError("this model has no prior, so it cannot sample; train one with --set prior=NAME")
+        raise UsageError("this model has no prior yet; finish its training with the same `vitrail train` command")
 
     def _chunked(self, function: Callable[[Tensor], Tensor], x: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
         return in_chunks(function, x, rows(shape or tuple(x.shape[1:])))

@@ -25,6 +25,7 @@ SLOTS = {
     "degradation": "data/degradations",
     "prior": "priors",
 }
+OPTIONAL = ("degradation", "prior")  # slots that null leaves empty
 BUDGET = re.compile(r"^\s*(?=[\d.]*[1-9])(\d+\.?\d*|\.\d+)\s*(k|M)?\s*(steps?|epochs?|images?|s|sec|min|h)\s*$")
 
 
@@ -104,7 +105,9 @@ class Recipe(Config):
     degradation: SerializeAsAny[Config] | None = Field(
         None, description="what is done to the encoder's input in training"
     )
-    prior: SerializeAsAny[Config] = Field(description="distribution over the latents")
+    prior: SerializeAsAny[Config] | None = Field(
+        description="distribution over the latents; null: none, nothing is sampled"
+    )
     weights: dict[str, float] = Field(
         default_factory=dict, description="weight of each loss term; a term not named counts 1"
     )
@@ -132,20 +135,21 @@ class Recipe(Config):
 def parse(tree: Mapping[str, Any]) -> Recipe:
     """A recipe from its printed form. Raises UsageError that lists every mistake, one a line, each with the nearest key."""
     fields, problems = dict(tree), []
+    failed: set[str] = set()  # slots whose mistakes are already explained
     for slot, folder in SLOTS.items():
         try:
-            fields[slot] = part(folder, tree.get(slot), optional=slot == "degradation")
+            if slot in tree or slot not in OPTIONAL:
+                fields[slot] = part(folder, tree.get(slot), optional=slot in OPTIONAL)
         except ValidationError as error:
             owner = catalog.find(folder, tree[slot]["name"]).Config
             problems += [_explain(found, owner, slot) for found in error.errors()]
-            fields.pop(slot, None)
+            failed.add(slot)
         except UsageError as error:
             problems.append(f"{slot}: {error}")
-            fields.pop(slot, None)
+            failed.add(slot)
     try:
-        recipe = Recipe.model_validate(fields)
+        recipe = Recipe.model_validate({key: value for key, value in fields.items() if key not in failed})
     except ValidationError as error:
-        failed = SLOTS.keys() - fields.keys()  # already explained
         new = [found for found in error.errors() if not failed.intersection(map(str, found["loc"][:1]))]
         problems += [_explain(found, Recipe) for found in new]
     if problems:

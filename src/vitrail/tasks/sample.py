@@ -63,5 +63,6 @@ def sample(
 
 def used(model: Model, given: dict[str, Any]) -> dict[str, Any]:
     """The sampler's settings: the recipe's, with what was given."""
-    default: dict[str, Any] = model.recipe.prior.model_dump(mode="json").get("sampling", {})
+    prior = model.recipe.prior
+    default: dict[str, Any] = prior.model_dump(mode="json").get("sampling", {}) if prior is not None else {}
     return {**default, **{name: value for name, value in given.items() if value is not None}}

@@ -28,7 +28,12 @@ def text(model: Model, run: Path, data: Dataset) -> str:
         parameter.numel() for part in (model.codec, model.prior) if part is not None for parameter in part.parameters()
     )
     recipe = model.recipe
-    parts = ", ".join(each.part() for each in (recipe.network, recipe.bottleneck, recipe.reconstruction, recipe.prior))
+    slots = (recipe.network, recipe.bottleneck, recipe.reconstruction, recipe.prior)
+    parts = ", ".join(part.part() for part in slots if part is not None)
+    shape = ", ".join(map(str, spec.shape))
+    use = f"pictures = model.sample(16, seed=0)       # (16, {shape}) in [0, 1]\nagain = model.reconstruct(pictures)"
+    if recipe.prior is None:
+        use = f"again = model.reconstruct(pictures)       # (B, {shape}) in [0, 1]"
     return f"""# {model.recipe.name}, trained with vitrail
 
 | | |
@@ -43,8 +48,7 @@ def text(model: Model, run: Path, data: Dataset) -> str:
 ```python
 import vitrail
 model = vitrail.load("{run.name}")
-pictures = model.sample(16, seed=0)       # (16, {", ".join(map(str, spec.shape))}) in [0, 1]
-again = model.reconstruct(pictures)
+{use}
 ```
 
 Weights are safetensors, settings are in config.json; nothing in this folder is code.

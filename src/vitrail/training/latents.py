@@ -46,21 +46,28 @@ class Latents:
             yield CodeBatch(latent if latent.is_floating_point() else latent.long(), self.label[index])
 
 
-def read(path: Path, codec: Codec) -> Latents:
-    """What `make` wrote; sets the codec's latent mean and std as well."""
+def normalise(path: Path, codec: Codec) -> None:
+    """Set the codec's latent mean and std to those that `make` measured."""
     with safetensors.safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    codec.mean.copy_(tensors["mean"])
-    codec.std.copy_(tensors["std"])
-    latent = tensors["latent"]
+        codec.mean.copy_(file.get_tensor("mean"))
+        codec.std.copy_(file.get_tensor("std"))
+
+
+def read(path: Path, codec: Codec) -> Latents:
+    """What `make` kept, for a codec that `normalise` was called on."""
+    with safetensors.safe_open(path, "pt") as file:
+        latent, label = file.get_tensor("latent"), file.get_tensor("label")
     if latent.is_floating_point():
         latent = codec.normalised(latent.to(codec.mean.device)).cpu()
-    return Latents(latent, tensors["label"], _told(path)["seconds"])
+    return Latents(latent, label, _told(path)["seconds"])
 
 
 @torch.no_grad()
-def make(path: Path, codec: Codec, data: Dataset, seed: int, autocast: Autocast) -> None:
-    """Encode a data set into a file, unless this codec did: latents, labels, and the mean and std of z per channel."""
+def make(path: Path, codec: Codec, data: Dataset, seed: int, autocast: Autocast, keep: bool = True) -> None:
+    """Encode a data set into a file, unless this codec did: latents, labels, and the mean and std of z per channel.
+
+    keep: whether z is wanted at all where there are no codes; codes are small and always kept.
+    """
     maker = _digest(codec)
     if path.exists() and _told(path).get("codec") == maker:
         return
@@ -76,13 +83,16 @@ def make(path: Path, codec: Codec, data: Dataset, seed: int, autocast: Autocast)
             latent = codec.squeeze(batch.x.to(device))
         z = latent.z.double().reshape(*latent.z.shape[:2], -1)  # (B, C, S)
         total, squares, values = total + z.sum((0, 2)), squares + z.square().sum((0, 2)), values + len(z) * z.shape[2]
-        kept.append((latent.z if latent.codes is None else latent.codes.to(_smallest(bottleneck.size))).cpu())
+        if keep or latent.codes is not None:
+            kept.append((latent.z if latent.codes is None else latent.codes.to(_smallest(bottleneck.size))).cpu())
         labels.append(batch.label)
     bottleneck.eval()
     mean = total / values
     std = (squares / values - mean.square()).clamp_min(0).sqrt()
-    tensors = {"latent": torch.cat(kept).contiguous(), "label": torch.cat(labels), "mean": mean.float().cpu()}
+    tensors = {"label": torch.cat(labels), "mean": mean.float().cpu()}
     tensors["std"] = torch.where(std > SMALLEST_STD, std, 1.0).float().cpu()
+    if kept:
+        tensors["latent"] = torch.cat(kept).contiguous()
     told = {"vitrail": json.dumps({"seconds": time.perf_counter() - started, "codec": maker})}
     with durable.storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

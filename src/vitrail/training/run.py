@@ -80,14 +80,17 @@ class Run:
         recipe, spec = self.recipe, self.data.spec
         codec = build_codec(recipe, spec)
         prior = build_prior(recipe, spec, codec)
-        whole = budget.read(recipe.training.budget)
-        first, second = budget.split(whole, recipe.training.share) if prior.trains else (whole, whole)
+        first = second = budget.read(recipe.training.budget)
+        if prior is not None and prior.trains:
+            first, second = budget.split(first, recipe.training.share)
         codec, used = self.codec_stage(codec, first)
-        if prior.trains or prior.fits:
+        if prior is None or prior.trains or prior.fits:
             self.listen("codec")
-            encoded = self.encoded(codec, used)
+            file = self.encoded(codec, used)
             self.listen("encoding")
-            prior = self.prior_stage(prior, codec, encoded, second)
+            latents.normalise(file, codec)
+            if prior is not None:
+                prior = self.prior_stage(prior, codec, latents.read(file, codec), second)
         model = Model(recipe, spec, codec, prior).to("cpu")
         self.ranks.first_does(partial(card.save, model, self.out, self.data))
 
@@ -107,12 +110,13 @@ class Run:
         assert isinstance(ended.averaged, CodecStep)
         return ended.averaged.codec, Precision(**ended.precision)
 
-    def encoded(self, codec: Codec, used: Precision) -> Latents:
-        """The training set's latents."""
+    def encoded(self, codec: Codec, used: Precision) -> Path:
+        """The file of the training set's latents, or only of their mean and std where no prior wants more."""
         seed, file = self.recipe.training.seed, self.out / "latents" / "train.safetensors"
+        keep = self.recipe.prior is not None
         with precision.applied(used, self.ranks.device) as autocast:
-            self.ranks.first_does(partial(latents.make, file, codec, self.data, seed, autocast))
-        return latents.read(file, codec)
+            self.ranks.first_does(partial(latents.make, file, codec, self.data, seed, autocast, keep))
+        return file
 
     def prior_stage(self, prior: Prior, codec: Codec, encoded: Latents, allowed: Budget) -> Prior:
         """Train or fit the prior; of a budget in seconds, what encoding took is gone."""

@@ -78,7 +78,8 @@ class Facts:
         with torch.device("meta"):
             codec = build_codec(self.recipe, self.spec)
             prior = build_prior(self.recipe, self.spec, codec)
-        return codec.latent_spec(), sum(weight.numel() for part in (codec, prior) for weight in part.parameters())
+        parts = (codec,) if prior is None else (codec, prior)
+        return codec.latent_spec(), sum(weight.numel() for part in parts for weight in part.parameters())
 
     @cached_property
     def encoding(self) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _sizes(facts: Facts) -> Iterator[Figure]:
         rate = bits(facts) / math.prod(facts.spec.space)
         ratio = f"{number(smaller(facts))} times smaller than 8{HYPHEN}bit"
         yield Figure("Rate", number(rate), "bits/pixel", ratio)
-    yield Figure("Weights", f"{facts.weights:,}", "", "codec and prior")
+    yield Figure("Weights", f"{facts.weights:,}", "", "codec and prior" if facts.recipe.prior else "codec")
     images = sum(lines[-1]["images"] for lines in facts.lines.values() if lines)
     yield Figure("Pictures seen", f"{images:,}", "", "repetitions counted")
 

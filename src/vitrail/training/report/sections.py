@@ -181,13 +181,10 @@ def _value(setting: Setting) -> Html:
 
 def _use(facts: Facts, out: str) -> str:
     shape = ", ".join(map(str, facts.spec.shape))
-    lines = [
-        "import vitrail",
-        "",
-        f"model = vitrail.load({out!r})",
-        f"pictures = model.sample(16, seed=0)  # (16, {shape}) in [0, 1]",
-        "again = model.reconstruct(pictures)",
-    ]
+    lines = ["import vitrail", "", f"model = vitrail.load({out!r})"]
+    if facts.recipe.prior is not None:
+        lines.append(f"pictures = model.sample(16, seed=0)  # (16, {shape}) in [0, 1]")
+    lines.append("again = model.reconstruct(pictures)")
     if facts.latent.size:
         shape = ", ".join(map(str, (16, facts.latent.levels, *facts.latent.grid)))
         lines.append(f"codes = model.encode(pictures).codes  # ({shape}) integers below {facts.latent.size}")
