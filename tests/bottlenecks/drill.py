@@ -21,6 +21,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "vq-sphere": ("vq", {"size": 24, "channels": 4, **SHORT}),
     "vq-plain": ("vq", {"size": 24, "channels": 4, "sphere": False, **SHORT}),
     "vq-gradient": ("vq", {"size": 24, "channels": 4, "codebook": "gradient", **SHORT}),
+    "vq-simvq": ("vq", {"size": 24, "channels": 4, "codebook": "simvq"}),
+    "vq-rotation": ("vq", {"size": 24, "channels": 4, "estimator": "rotation", **SHORT}),
 }
 
 
@@ -33,10 +35,10 @@ def build(name: str, **settings: Any) -> Bottleneck:
 
 
 def batch(step: int) -> Tensor:
-    """(B, W, 3, 3), a cloud that wanders."""
+    """(B, W, 4, 4), a cloud that wanders."""
     generator = torch.Generator().manual_seed(step)
     drift = torch.linspace(-1, 1, WIDTH).roll(step // 4)[:, None, None]
-    return drift + 0.5 * torch.randn(BATCH, WIDTH, 3, 3, generator=generator)
+    return drift + 0.5 * torch.randn(BATCH, WIDTH, 4, 4, generator=generator)
 
 
 def train(bottleneck: Bottleneck, rank: int = 0, world: int = 1) -> Bottleneck:

@@ -11,10 +11,16 @@ import safetensors.torch
 import torch
 
 from vitrail import catalog
+from vitrail.bottlenecks._bottleneck import Bottleneck
 
 NAMES = catalog.names("bottlenecks")
 DISCRETE = [name for name in NAMES if drill.build(name).size]
-SPACES: tuple[tuple[int, ...], ...] = ((), (5,), (4, 3), (2, 3, 4))
+SPACES: tuple[tuple[int, ...], ...] = ((), (5,), (4, 3), (2, 3, 4))  # of the codes
+
+
+def room(bottleneck: Bottleneck, *space: int) -> tuple[int, ...]:
+    """The space of h where the codes have this one."""
+    return tuple(bottleneck.factor * side for side in space)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -22,8 +28,8 @@ SPACES: tuple[tuple[int, ...], ...] = ((), (5,), (4, 3), (2, 3, 4))
 def test_shapes_in_training_and_evaluation(name: str, space: tuple[int, ...]) -> None:
     bottleneck = drill.build(name)
     for training in (True, False):
-        latent = bottleneck.train(training)(torch.randn(6, drill.WIDTH, *space))
-        assert latent.z.shape == (6, bottleneck.channels, *space)
+        latent = bottleneck.train(training)(torch.randn(6, drill.WIDTH, *room(bottleneck, *space)))
+        assert latent.z.shape == (6, bottleneck.channels, *room(bottleneck, *space))
         assert latent.z.dtype == torch.float32
         for term in latent.terms.values():
             assert term.shape in ((), (6,))
@@ -47,8 +53,55 @@ def test_shapes_in_training_and_evaluation(name: str, space: tuple[int, ...]) ->
 @pytest.mark.parametrize("name", DISCRETE)
 def test_codes_hold_all_of_z(name: str, space: tuple[int, ...]) -> None:
     bottleneck = drill.train(drill.build(name)).eval()
-    latent = bottleneck(torch.randn(6, drill.WIDTH, *space))
+    latent = bottleneck(torch.randn(6, drill.WIDTH, *room(bottleneck, *space)))
     assert torch.equal(bottleneck.values(latent.codes), latent.z)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_it_shows_its_codebook(name: str) -> None:
+    bottleneck = drill.train(drill.build(name)).eval()
+    for level in range(bottleneck.levels):
+        book = bottleneck.codebook(level)
+        assert book.dim() == 2
+        assert len(book) == bottleneck.size
+        assert book.isfinite().all()
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+@pytest.mark.parametrize("name", DISCRETE)
+def test_values_that_are_not_finite_get_some_code_and_teach_nothing(name: str, wrong: float) -> None:
+    """The guard refuses such a step; until then nothing may crash or be remembered."""
+    bottleneck = drill.train(drill.build(name)).train()
+    before = {key: tensor.clone() for key, tensor in bottleneck.state_dict().items()}
+    h = drill.batch(0)
+    h[1, :, 0, 0] = wrong
+    codes = bottleneck(h).codes
+    assert codes is not None
+    assert 0 <= int(codes.min()) <= int(codes.max()) < bottleneck.size
+    bottleneck.after_step()
+    assert all(torch.equal(tensor, before[key]) for key, tensor in bottleneck.state_dict().items())
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_a_single_code_and_a_single_channel(name: str) -> None:
+    fields = catalog.find("bottlenecks", name).Config.model_fields
+    for settings in ({"size": 1}, {"channels": 1}, {"size": 1, "channels": 1}):
+        if settings.keys() <= fields.keys():
+            bottleneck = drill.train(drill.build(name, **settings)).eval()
+            latent = bottleneck(drill.batch(0)[..., :2, :2])
+            assert latent.z.isfinite().all()
+            assert torch.equal(bottleneck.values(latent.codes), latent.z)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_zero_is_a_vector_like_any_other(name: str) -> None:
+    bottleneck = drill.train(drill.build(name)).train()
+    h = torch.zeros(6, drill.WIDTH, 4, 4).requires_grad_()
+    latent = bottleneck(h)
+    torch.stack([latent.z.square().mean(), *(term.mean() for term in latent.terms.values())]).sum().backward()
+    assert latent.z.isfinite().all()
+    assert h.grad is not None
+    assert h.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])

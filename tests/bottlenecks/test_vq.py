@@ -23,8 +23,8 @@ def quantizer(width: int = 4, started: bool = True, **settings: Any) -> VectorQu
         made.project.weight.copy_(torch.eye(width))
         made.project.bias.zero_()
         if started:
-            made.steps += 1
-            made._put(torch.arange(config.size), torch.randn(config.size, width), torch.ones(config.size))
+            made.book.steps += 1
+            made.book.put(torch.arange(config.size), torch.randn(config.size, width), torch.ones(config.size))
     return made.train()
 
 
@@ -44,7 +44,7 @@ def unchanged(made: VectorQuantizer, before: dict[str, Tensor]) -> bool:
 def test_moving_averages_are_those_of_the_paper() -> None:
     """van den Oord et al. 2017, appendix A.1: N_i and m_i decay, e_i = m_i / N_i."""
     made = quantizer()
-    number, total, codes = made.counts.double().tolist(), made.sums.double(), made.embedding.double()
+    number, total, codes = made.book.counts.double().tolist(), made.book.sums.double(), made.book.embedding.double()
     for step in range(6):
         vectors = cloud(step)[0].T.double()
         won = torch.cdist(vectors, codes).argmin(1)
@@ -55,8 +55,8 @@ def test_moving_averages_are_those_of_the_paper() -> None:
             number[i] = DECAY * number[i] + (1 - DECAY) * len(mine)
             total[i] = DECAY * total[i] + (1 - DECAY) * mine.sum(0)
             codes[i] = total[i] / number[i]
-        torch.testing.assert_close(made.embedding.double(), codes, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(made.counts.double(), torch.tensor(number).double(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(made.book.embedding.double(), codes, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(made.book.counts.double(), torch.tensor(number).double(), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("sphere", [False, True])
@@ -66,7 +66,7 @@ def test_it_agrees_with_vector_quantize_pytorch(sphere: bool) -> None:
     ).train()
     ours = quantizer(sphere=sphere)
     length = 2.0 if sphere else 1.0  # ours live on the sphere of radius sqrt(C)
-    ours._put(torch.arange(8), length * theirs.codebook, torch.ones(8))
+    ours.book.put(torch.arange(8), length * theirs.codebook, torch.ones(8))
     for step in range(10):
         x = cloud(step)
         latent = ours(x)
@@ -74,13 +74,13 @@ def test_it_agrees_with_vector_quantize_pytorch(sphere: bool) -> None:
         assert torch.equal(latent.codes[:, 0], index)
         torch.testing.assert_close(latent.z.movedim(1, -1) / length, output, atol=1e-5, rtol=1e-5)
         ours.after_step()
-        torch.testing.assert_close(ours.table() / length, theirs.codebook, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours.book.table() / length, theirs.codebook, atol=1e-5, rtol=1e-5)
 
 
 def test_commitment_is_that_of_vector_quantize_pytorch() -> None:
     theirs = VectorQuantize(4, 8, commitment_weight=0.25, rotation_trick=False).train()
     ours = quantizer()
-    ours._put(torch.arange(8), theirs.codebook, torch.ones(8))
+    ours.book.put(torch.arange(8), theirs.codebook, torch.ones(8))
     x = cloud(0)
     _, _, loss = theirs(x.movedim(1, -1))
     torch.testing.assert_close(0.25 * ours(x).terms["commitment"], loss.squeeze())
@@ -103,7 +103,7 @@ def test_each_term_moves_its_own_side(sphere: bool) -> None:
     torch.testing.assert_close(latent.terms["commitment"], latent.terms["codebook"])
     moved = {}
     for name, value in {**latent.terms, "decoder": latent.z.square().sum()}.items():
-        gradients = torch.autograd.grad(value, (x, made.embedding), retain_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(value, (x, made.book.embedding), retain_graph=True, allow_unused=True)
         moved[name] = [gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients]
     assert moved == {"commitment": [True, False], "codebook": [False, True], "decoder": [True, False]}
 
@@ -113,8 +113,8 @@ def test_the_codebook_gradient_is_the_closed_form() -> None:
     latent = made(x)
     latent.terms["codebook"].backward()
     index, vectors = latent.codes.flatten(), x[0].T
-    expected = torch.zeros(8, 4).index_add_(0, index, 2 * (made.embedding[index] - vectors)) / vectors.numel()
-    torch.testing.assert_close(made.embedding.grad, expected)
+    expected = torch.zeros(8, 4).index_add_(0, index, 2 * (made.book.embedding[index] - vectors)) / vectors.numel()
+    torch.testing.assert_close(made.book.embedding.grad, expected)
 
 
 def test_an_averaged_codebook_takes_no_gradient() -> None:
@@ -128,7 +128,7 @@ def test_a_code_without_vectors_is_revived_and_lives_on(codebook: str) -> None:
     """Counts and sums move with the code: one that kept its old count would be moved again at the very next step."""
     made = quantizer(size=4, revive=0.1, codebook=codebook)
     centres = torch.tensor([[4.0, 0, 0, 0], [0, 4, 0, 0], [0, 0, 4, 0], [50, 50, 50, 50]])
-    made._put(torch.arange(4), centres, torch.tensor([8.0, 8, 8, 1e-6]))
+    made.book.put(torch.arange(4), centres, torch.tensor([8.0, 8, 8, 1e-6]))
 
     def vectors(step: int) -> Tensor:
         return (centres[torch.arange(24) % 3] + 0.1 * cloud(step, 24)[0].T).T[None]
@@ -136,14 +136,14 @@ def test_a_code_without_vectors_is_revived_and_lives_on(codebook: str) -> None:
     made(vectors(0))
     made.after_step()
     seen = vectors(0)[0].T
-    revived = made.embedding[3].detach().clone()
+    revived = made.book.embedding[3].detach().clone()
     assert (seen - revived).norm(dim=1).min() < 1e-5
-    assert made.counts[3] == pytest.approx(6.0, rel=0.1)
-    torch.testing.assert_close(made.sums[3], revived * made.counts[3])
+    assert made.book.counts[3] == pytest.approx(6.0, rel=0.1)
+    torch.testing.assert_close(made.book.sums[3], revived * made.book.counts[3])
     far = centres[torch.arange(24) % 3].T[None] * -1  # now it wins nothing any more
-    made._put(torch.arange(3), -centres[:3], made.counts[:3].clone())
+    made.book.put(torch.arange(3), -centres[:3], made.book.counts[:3].clone())
     lived = 0
-    while torch.equal(made.embedding[3].detach(), revived) or (made.embedding[3] - revived).norm() < 1e-3:
+    while torch.equal(made.book.embedding[3].detach(), revived) or (made.book.embedding[3] - revived).norm() < 1e-3:
         made(far)
         made.after_step()
         lived += 1
@@ -156,7 +156,7 @@ def test_revival_keeps_a_codebook_in_use() -> None:
     used = {}
     for revive in (0.0, 0.1):
         made = quantizer(size=32, revive=revive)
-        made._put(torch.arange(32), 5 + 0.01 * torch.randn(32, 4), torch.ones(32))
+        made.book.put(torch.arange(32), 5 + 0.01 * torch.randn(32, 4), torch.ones(32))
         for step in range(60):
             made(cloud(step, 256))
             made.after_step()
@@ -171,14 +171,14 @@ def test_the_first_update_does_not_undo_the_k_means_start(sphere: bool) -> None:
     x = cloud(0, 512)
     made(x)
     made.after_step()
-    table = made.table().clone()
+    table = made.book.table().clone()
     first = made(x)
     made.after_step()
-    moved = (made.table() - table).norm(dim=1)
+    moved = (made.book.table() - table).norm(dim=1)
     assert moved.max() < 0.1 * table.norm(dim=1).mean()
     assert first.stats["batch_usage"] == 1
-    assert made.steps == 2
-    torch.testing.assert_close(made.counts.sum(), torch.tensor(512.0))
+    assert made.book.steps == 2
+    torch.testing.assert_close(made.book.counts.sum(), torch.tensor(512.0))
 
 
 def test_the_k_means_start_is_better_than_chance() -> None:
@@ -204,7 +204,7 @@ def test_values_that_are_not_finite_do_not_spoil_the_state(started: bool, sphere
         assert made(cloud(step)).z.isfinite().all()
         made.after_step()
     assert all(tensor.isfinite().all() for tensor in made.state_dict().values())
-    assert int(made.steps) == 3 + started
+    assert int(made.book.steps) == 3 + started
 
 
 @pytest.mark.parametrize("sphere", [False, True])
@@ -244,7 +244,7 @@ def test_codes_on_the_sphere_have_unit_variance() -> None:
 
 def test_statistics_of_a_batch() -> None:
     made = quantizer(size=4)
-    made._put(torch.arange(4), 10 * torch.eye(4), torch.ones(4))
+    made.book.put(torch.arange(4), 10 * torch.eye(4), torch.ones(4))
     x = 10 * torch.eye(4)[:, [0, 0, 1, 2]][None]
     stats = made(x).stats
     assert stats["batch_usage"] == 0.75
