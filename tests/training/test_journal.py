@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from vitrail.errors import Interrupted
 from vitrail.training.journal import Journal, Moment, cut
@@ -58,3 +59,14 @@ def test_other_processes_are_silent(tmp_path: Path) -> None:
         assert not journal.due(100.0)
         journal.beat(Moment("codec", 4, 0.5, 1.0, 1.0, 1.0), 0.0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_histograms_reach_tensorboard_now_and_then(tmp_path: Path) -> None:
+    with Journal(tmp_path, "codec", 0, True, None) as journal:
+        for step, seconds in ((10, 1.0), (20, 2.0), (30, 11.0)):
+            journal.write({**line("codec", step), "time": {"seconds": seconds}}, lambda: {"codes": torch.rand(100)})
+        journal.sync()
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / "codec")).Reload()
+    assert [event.step for event in events.Histograms("codes")] == [10, 30]
+    assert events.Histograms("codes")[0].histogram_value.num == 100

@@ -12,7 +12,7 @@ from vitrail.errors import UsageError
 
 KEYS = 1 << 22  # codes sorted together, at most: 32 MiB
 CELLS = 1 << 22  # distances in memory at a time: 16 MiB
-ALL_OF, SOME_OF = 1 << 14, 1 << 12  # codebooks above the first size are judged by so many of their codes
+ALL_OF, SOME_OF = 1 << 14, 1 << 10  # codebooks above the first size are judged by so many of their codes
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,14 @@ class StepModule(nn.Module, ABC):
     def after_step(self) -> None:
         """Called once per step, after the optimiser; also if the step was refused, when values may not be finite."""
 
+    def observed(self) -> dict[str, float]:
+        """Statistics over more than one batch, for a line of the log; the same on every process."""
+        return {}
+
+    def histograms(self) -> dict[str, Tensor]:
+        """Values whose distribution TensorBoard shows now and then."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -48,6 +56,7 @@ class Job:
     budget: Budget
     samples: int  # size of the training set, which epochs are counted in
     preview: Callable[[nn.Module, int], None] | None = None  # (averaged module in eval mode, step), first process only
+    listen: Callable[[Mapping[str, Any]], None] | None = None  # called with every line of the log, first process only
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from torch import Tensor
+
 from vitrail import durable
 from vitrail.errors import Interrupted
 
 BEAT = 0.2  # seconds between two moments shown
+HISTOGRAMS = 10.0  # seconds between two histograms, each of which takes some kilobytes
+BINS = 64
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Journal:
         self.moment = Moment(stage, step, 0.0, math.nan, 0.0, math.nan)
         self.file: IO[str] | None = None
         self.events: Any = None
+        self.histogram_at = -math.inf
 
     def __enter__(self) -> Journal:
         self.start_from(self.moment.step)
@@ -72,8 +77,11 @@ class Journal:
             self.file = (self.folder / "metrics.jsonl").open("a")
             self.events = _event_writer(self.folder / "tensorboard" / self.stage, step)
 
-    def write(self, line: Mapping[str, Any]) -> None:
-        """Add a line; it survives the death of this process, and after `sync` that of the machine."""
+    def write(self, line: Mapping[str, Any], histograms: Callable[[], Mapping[str, Tensor]] = dict) -> None:
+        """Add a line; it survives the death of this process, and after `sync` that of the machine.
+
+        histograms: asked now and then for values whose distribution TensorBoard is to show.
+        """
         if self.file is None:
             return
         with durable.storing(self.folder / "metrics.jsonl"):
@@ -82,6 +90,15 @@ class Journal:
             if self.events:
                 for name, value in _flat(line):
                     self.events.add_scalar(name, value, line["step"])
+                self._write_histograms(line, histograms)
+
+    def _write_histograms(self, line: Mapping[str, Any], histograms: Callable[[], Mapping[str, Tensor]]) -> None:
+        seconds = line.get("time", {}).get("seconds", 0.0)
+        if seconds - self.histogram_at < HISTOGRAMS:
+            return
+        self.histogram_at = seconds
+        for name, values in histograms().items():
+            self.events.add_histogram(name, values.float().cpu().numpy(), line["step"], bins=BINS)
 
     def sync(self) -> None:
         """Put all lines on the disk."""

@@ -81,8 +81,11 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             state.finished = over and not state.refused_in_row  # the last step proves that the weights are good
 
             if state.step % training.log == 0 or state.finished:
-                state.last = clock.line(job.name, state, state.means(ranks), rate)
-                journal.write(state.last)
+                observed = {f"stats.{name}": value for name, value in job.module.observed().items()}
+                state.last = clock.line(job.name, state, state.means(ranks) | observed, rate)
+                journal.write(state.last, job.module.histograms)
+                if job.listen and ranks.first:
+                    job.listen(state.last)
             if journal.due(seconds) or state.finished:
                 progress = 1.0 if state.finished else budget.progress(state.step, state.step * config.batch, seconds)
                 journal.beat(clock.moment(job.name, state, progress, numbers["loss"]), seconds)
