@@ -25,6 +25,7 @@ ROWS = (
     "model",
     "training tasks interop",
     "recipes",
+    "studies",
     "serve",
     "cli",
     "__init__ __main__",
