@@ -19,8 +19,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # What the part's loss terms usually weigh. A recipe that is given this part in another's place takes these over.
-    usual_weights: ClassVar[Mapping[str, float]] = {}
+    # What the part's loss terms usually weigh: a number or the fields of a ramp. A recipe that is given this part in another's
+    # place takes these over.
+    usual_weights: ClassVar[Mapping[str, float | Mapping[str, float]]] = {}
 
     @classmethod
     def part(cls) -> str:

@@ -8,11 +8,12 @@ import yaml
 from pydantic import ValidationError
 
 from vitrail import catalog
-from vitrail.bottlenecks import vq
+from vitrail.bottlenecks import gaussian, vq
 from vitrail.data.degradations import blur
 from vitrail.errors import UsageError
-from vitrail.model.recipe import Recipe, Training, override, parse, read_settings
-from vitrail.recipes import autoencoder, denoising, vqvae
+from vitrail.model.recipe import Recipe, Stage, Training, override, parse, read_settings
+from vitrail.model.weight import Ramp
+from vitrail.recipes import autoencoder, beta_vae, denoising, vqvae
 
 NAMES = catalog.names("recipes")
 
@@ -193,6 +194,58 @@ def test_weights_can_be_added() -> None:
     assert override(recipe, {"weights.codebook": 2}).weights == {**recipe.weights, "codebook": 2.0}
 
 
-@pytest.mark.parametrize("field", [*Recipe.model_fields.values(), *Training.model_fields.values()])
+@pytest.mark.parametrize("key", ["bottleneck", "bottleneck.name"])
+def test_another_part_brings_the_weights_of_its_terms(key: str) -> None:
+    recipe = vqvae.recipe().vary(weights={"commitment": 0.5, "other": 2.0})
+    assert override(recipe, {key: "gaussian"}).weights == {"other": 2.0, **gaussian.Config.usual_weights}
+    assert override(recipe, {key: "none"}).weights == {"other": 2.0}
+    assert override(recipe, {key: "vq"}).weights == recipe.weights  # no other part
+    back = override(override(recipe, {key: "none"}), {key: "vq"})
+    assert back.weights == {"other": 2.0, **vq.Config.usual_weights}
+
+
+def test_weights_that_are_given_count_more_than_usual_ones() -> None:
+    recipe = vqvae.recipe()
+    assert override(recipe, {"weights.kl": 3, "bottleneck": "gaussian"}).weights == {"kl": 3.0}
+    assert override(recipe, {"weights": {"kl": 3}, "bottleneck": "gaussian"}).weights == {"kl": 3.0}
+    assert override(recipe, {"weights.kl.cycles": 4, "bottleneck": "gaussian"}).weights == {"kl": Ramp(cycles=4)}
+    assert recipe.vary(bottleneck=gaussian.Config(channels=2)).weights == {"kl": 1.0}
+
+
+def test_a_weight_may_move() -> None:
+    recipe = override(beta_vae.recipe(), {"weights.kl.cycles": 4})
+    assert recipe.weights == {"kl": Ramp(peak=4.0, cycles=4)}  # what it was is what it reaches
+    assert override(recipe, {"weights.kl.over": 0.25, "weights.kl": 2}).weights == {"kl": Ramp(peak=2.0, over=0.25)}
+    assert override(recipe, {"weights.kl": 2}).weights == {"kl": 2.0}
+    assert override(vqvae.recipe(), {"weights.new.after": 0.5}).weights["new"] == Ramp(after=0.5)
+    for made in (Ramp(start=0.3, peak=0.1), {"start": 0.3, "peak": 0.1}):
+        assert override(recipe, {"weights": {"entropy": made}}).weights == {"entropy": Ramp(start=0.3, peak=0.1)}
+        assert override(recipe, {"weights.kl": made}).weights == {"kl": Ramp(start=0.3, peak=0.1)}
+    assert parse(json.loads(json.dumps(recipe.printed()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"weights.kl": "much"}, "weights.kl: input should be a valid number"),
+        ({"weights.kl": float("nan")}, "weights.kl: input should be a finite number"),
+        ({"weights.kl.cycels": 3}, "weights.kl.cycels: unknown field; did you mean 'cycles'?"),
+        ({"weights.kl.cycles": 0}, "weights.kl.cycles: input should be greater than or equal to 1, got 0"),
+        ({"weights": 3}, "weights: input should be a valid dictionary"),
+    ],
+)
+def test_weights_that_cannot_be(changes: dict[str, Any], says: str) -> None:
+    told = refused(override, beta_vae.recipe(), changes)
+    assert told.startswith(says)
+    assert "\n" not in told
+
+
+def test_groups_of_settings_may_be_given_as_such() -> None:
+    assert vqvae.recipe().vary(training__codec=Stage(lr=0.5)).training.codec == Stage(lr=0.5)
+
+
+@pytest.mark.parametrize(
+    "field", [*Recipe.model_fields.values(), *Training.model_fields.values(), *Ramp.model_fields.values()]
+)
 def test_every_field_is_described(field: Any) -> None:
     assert field.description

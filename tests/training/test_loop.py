@@ -20,6 +20,7 @@ from toys import BATCH, Points, Toy, batches, curve, files, job, settings, train
 
 from vitrail import durable
 from vitrail.errors import Interrupted, ModelError, UsageError, VitrailError
+from vitrail.model.weight import Ramp
 from vitrail.training import guard, loop
 from vitrail.training.job import Job, Losses, StepModule
 
@@ -178,6 +179,27 @@ def test_another_recipe_is_refused(undisturbed: Path) -> None:
 def test_a_weight_without_a_term_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="weights name kl, but the terms are mse, small"):
         train(tmp_path, 5, weights={"kl": 1.0})
+
+
+def test_weights_move_with_the_learning_rate_s_progress(tmp_path: Path) -> None:
+    """10 steps with the middle of each at 0.05, 0.15, ...; the module hears of it before the step that it is of."""
+
+    heard: list[float] = []
+
+    class Listening(Toy):
+        def at(self, progress: float) -> None:
+            heard.append(progress)
+
+    ramp = Ramp(start=3.0, peak=1.0, over=0.5)
+    made = job(Listening(), "10 steps", weights={"small": ramp, "mse": 1.0})
+    loop.run(made, tmp_path, settings(log=1))
+    middles = [(step + 0.5) / 10 for step in range(10)]
+    assert heard == middles
+    for line, progress in zip(curve(tmp_path), middles, strict=True):
+        assert line["weights"] == {"small": ramp.at(progress)}
+        assert line["loss"] == pytest.approx(
+            line["terms"]["mse"] + ramp.at(progress) * line["terms"]["small"], rel=1e-5
+        )
 
 
 def test_a_poisoned_step_is_left_out_and_counted(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ BRIEF: dict[str, Any] = {
 }
 PARTS: dict[str, dict[str, Any]] = {
     "vqvae": {"bottleneck.size": 16, "prior.width": 16, "prior.depth": 1, "prior.heads": 2},
-    "vae": {"prior.components": 2},
+    "vae": {"prior.components": 2, "weights.kl.cycles": 2},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -15,6 +16,8 @@ from vitrail.types import Latent
 
 class Config(PartConfig):
     """Diagonal Gaussian posterior."""
+
+    usual_weights: ClassVar = {"kl": 1.0}
 
     channels: int = Field(16, ge=1, description="channels of the latent")
     free_bits: float = Field(0.0, ge=0, description="bits per channel that cost nothing, against posterior collapse")

@@ -15,6 +15,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 from vitrail import catalog
 from vitrail.data.config import DataConfig
 from vitrail.errors import UsageError
+from vitrail.model.weight import Ramp, Weight, ramp
 from vitrail.types import Config
 
 # Which folder each exchangeable part of a recipe comes from.
@@ -108,8 +109,9 @@ class Recipe(Config):
     prior: SerializeAsAny[Config] | None = Field(
         description="distribution over the latents; null: none, nothing is sampled"
     )
-    weights: dict[str, float] = Field(
-        default_factory=dict, description="weight of each loss term; a term not named counts 1"
+    weights: dict[str, Weight] = Field(
+        default_factory=dict,
+        description="weight of each loss term, a number or a ramp (start, peak, over, cycles, after); a term not named counts 1",
     )
     data: DataConfig = Field(DataConfig(), description="how data is read")
     training: Training = Field(Training(), description="how it is trained")
@@ -173,16 +175,21 @@ def part(folder: str, value: Any, optional: bool = False) -> Config | None:
 
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """A copy with dotted fields replaced: {"bottleneck.size": 1024, "prior": "mixture"}.
+    """A copy with dotted fields replaced: {"bottleneck.size": 1024, "prior": "mixture", "weights.kl.cycles": 4}.
 
-    Naming another part for a slot starts from that part's defaults. Raises UsageError as `parse` does.
+    Naming another part for a slot starts from that part's defaults, and its terms weigh what they usually do.
+    Raises UsageError as `parse` does.
     """
     tree = recipe.printed()
-    parts_first = sorted(changes.items(), key=lambda change: change[0].removesuffix(".name") not in SLOTS)
-    for path, value in parts_first:
+    outside_in = sorted(changes.items(), key=lambda change: change[0].count("."))  # so that what is inside may follow
+    parts = [change for change in outside_in if change[0].removesuffix(".name") in SLOTS]
+    for path, value in parts:
         if path in SLOTS and isinstance(value, str):
-            value = {"name": value}  # so that its own fields may follow
-        _put(tree, path.split("."), value.printed() if isinstance(value, Config) else value)
+            value = {"name": value}
+        _put(tree, path.split("."), value)
+    _weigh_anew(tree, recipe)
+    for path, value in (change for change in outside_in if change not in parts):
+        _put(tree, path.split("."), value)
     return parse(tree)
 
 
@@ -208,21 +215,40 @@ def _yaml_number(value: str) -> str:
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     """Set a value deep inside nested mappings; what is not there yet is created and judged by `parse`."""
     *above, last = path
+    if path[0] == "weights" and len(path) == 3 and isinstance(tree["weights"], dict):
+        tree["weights"][path[1]] = ramp(tree["weights"].get(path[1]))
     for key in above:
         if not isinstance(tree.get(key), dict):
             tree[key] = {}
         tree = tree[key]
     if above and last == "name" and tree.get("name") != value:
         tree.clear()  # another part: its own defaults
+    if isinstance(value, Config):
+        value = value.printed() if path[0] in SLOTS and not above else value.model_dump(mode="json")
     tree[last] = value
+
+
+def _weigh_anew(tree: dict[str, Any], before: Recipe) -> None:
+    """Where a slot of the tree holds another part than before, exchange the weights of the one's terms for the other's."""
+    named: dict[str, Any] = {slot: tree[slot].get("name") if isinstance(tree[slot], dict) else None for slot in SLOTS}
+    old = {slot: getattr(before, slot) for slot in SLOTS}
+    changed = [slot for slot in SLOTS if named[slot] != (old[slot] and old[slot].part())]
+    for name in [name for slot in changed if old[slot] for name in old[slot].usual_weights]:
+        tree["weights"].pop(name, None)
+    for slot in changed:
+        if named[slot] in catalog.names(SLOTS[slot]):  # `parse` refuses others
+            tree["weights"].update(catalog.find(SLOTS[slot], named[slot]).Config.usual_weights)
 
 
 def _explain(found: Mapping[str, Any], owner: type[Config], slot: str = "") -> str:
     """One mistake as one line: dotted path, what is wrong, and for a misspelt key the nearest one."""
     loc = [str(step) for step in found["loc"]]
+    if not slot and loc[:1] == ["weights"]:
+        owner = Ramp
+        del loc[2:3]  # which kind of weight it was read as
     path = ".".join([slot, *loc] if slot else loc)
     if found["type"] == "extra_forbidden":
-        for step in loc[:-1]:
+        for step in loc[:-1] if owner is not Ramp else ():
             inner = owner.model_fields[step].annotation
             owner = inner if isinstance(inner, type) and issubclass(inner, Config) else owner
         return f"{path}: unknown field{catalog.nearest(loc[-1], tuple(owner.model_fields))}"

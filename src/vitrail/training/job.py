@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vitrail.model.recipe import Stage
+from vitrail.model.weight import Ramp
 from vitrail.training.budget import Budget
 
 
@@ -31,7 +32,9 @@ class StepModule(nn.Module, ABC):
     def forward(self, batch: Any) -> Losses:
         """Losses of a batch, or of one round of a batch that is accumulated in several."""
 
-    @abstractmethod
+    def at(self, progress: float) -> None:
+        """Called before every step with the share of the stage that is done, 0 to 1, the same on every process."""
+
     def after_step(self) -> None:
         """Called once per step, after the optimiser; also if the step was refused, when values may not be finite."""
 
@@ -52,7 +55,7 @@ class Job:
     module: StepModule
     batches: Callable[[int], Iterator[Any]]  # from a step on, endless: this process's part, dataclasses of tensors
     config: Stage
-    weights: Mapping[str, float]  # of terms; a term not named counts 1
+    weights: Mapping[str, float | Ramp]  # of terms; a term not named counts 1
     budget: Budget
     samples: int  # size of the training set, which epochs are counted in
     preview: Callable[[nn.Module, int], None] | None = None  # (averaged module in eval mode, step), first process only

@@ -13,6 +13,7 @@ from typing import Any
 from vitrail import durable
 from vitrail.errors import Interrupted
 from vitrail.model.recipe import Training
+from vitrail.model.weight import current, moving
 from vitrail.training import distributed, guard, memory, precision, stopping
 from vitrail.training.gradient import backward, cut, onto, read, seed_part
 from vitrail.training.job import Finished, Job
@@ -60,14 +61,15 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             batch = onto(device, next(batches))
             first = ranks.rank * config.accumulate  # of this process's rounds among all that make up the batch
             seed = partial(seed_part, training.seed, job.name, state.step, first, device)
-            values = backward(net, batch, config.accumulate, job.weights, autocast, seed)
+            used = budget.progress(state.step + 0.5, (state.step + 0.5) * config.batch, state.seconds)
+            job.module.at(used)
+            values = backward(net, batch, config.accumulate, current(job.weights, used), autocast, seed)
             values["grad_norm"] = pupil.optimiser.gradient_norm()
             numbers = read(values)
 
             ahead = MARGIN * (perf_counter() - began) + store.cost + preview_cost  # seconds until the end, if it is now
             wishes = [not guard.acceptable(numbers), stop.requested, clock.seconds(), ahead]
             refused, stopped, seconds, ahead = ranks.highest(wishes)
-            used = budget.progress(state.step + 0.5, (state.step + 0.5) * config.batch, state.seconds)
             rate = config.lr * state.rate_scale * factor(used, config.warmup, config.decay)
             if refused:
                 state.refuse()
@@ -82,6 +84,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
 
             if state.step % training.log == 0 or state.finished:
                 observed = {f"stats.{name}": value for name, value in job.module.observed().items()}
+                observed |= {f"weights.{name}": value for name, value in moving(job.weights, used).items()}
                 state.last = clock.line(job.name, state, state.means(ranks) | observed, rate)
                 journal.write(state.last, job.module.histograms)
                 if job.listen and ranks.first:
@@ -131,7 +134,7 @@ class Clock:
         self.line_step, self.line_seconds = state.step, state.seconds
         grouped = {
             group: {name.partition(".")[2]: value for name, value in means.items() if name.startswith(f"{group}.")}
-            for group in ("terms", "stats")
+            for group in ("terms", "stats", "weights")
         }
         time = {"seconds": round(state.seconds, 3), "images_per_second": round(max(steps, 0) * self.batch / passed, 1)}
         return {
@@ -153,7 +156,7 @@ def _choose_precision(
     """Decide the stage's precision with its first batch, which is then handed out again."""
     first = next(batches)
     part, _, _ = next(cut(first, job.config.accumulate))
-    choice = precision.choose(job.module, onto(ranks.device, part), job.weights, training, ranks)
+    choice = precision.choose(job.module, onto(ranks.device, part), current(job.weights, 0.0), training, ranks)
     state.precision = choice.printed()
     return chain([first], batches)
 

@@ -36,6 +36,9 @@ class CodecStep(StepModule):
             self.window.add(reading.latent.codes)
         return Losses(reading.terms, {**reading.latent.stats, "psnr": psnr.detach()})
 
+    def at(self, progress: float) -> None:
+        self.codec.bottleneck.progress.fill_(progress)
+
     def after_step(self) -> None:
         self.step += 1
         self.codec.bottleneck.after_step()
@@ -81,6 +84,3 @@ class PriorStep(StepModule):
         latent = Latent(batch.latent, batch.latent if discrete else None)
         terms = self.prior.terms(latent, batch.label)
         return Losses(terms)
-
-    def after_step(self) -> None:
-        """Priors keep no statistics of their own."""

@@ -68,7 +68,7 @@ def _assignment(setting: Setting) -> str:
 
 def printed(value: Any) -> str:
     """A value as `--set` takes it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=lambda inner: inner.model_dump(mode="json"))
 
 
 def _settings(now: Config, default: Config, usual: Config, path: str) -> Iterator[Setting]:
