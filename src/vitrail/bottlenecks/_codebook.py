@@ -72,11 +72,24 @@ class Codebook(nn.Module):
 
         In training it remembers who won what; of the vectors it learns only from those where `learns` (...) is true.
         """
+        codes, values = self.look(vectors)
+        if self.training:
+            self.remember(vectors, codes, learns)
+        return codes, values
+
+    def look(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward`, but nothing is remembered."""
         rows, table = vectors.detach().flatten(0, -2), self.table()
         index = nearest(rows, table.detach())
-        if self.training:
-            self.seen.append((rows, index) if learns is None else (rows[learns.flatten()], index[learns.flatten()]))
         return index.view(vectors.shape[:-1]), F.embedding(index, table).view_as(vectors)
+
+    def remember(self, vectors: Tensor, codes: Tensor, learns: Tensor | None = None) -> None:
+        """Keep vectors (..., C) and who won them (...) for the next step; where `learns` (...) is given, only those.
+
+        Every process must keep the same number of them.
+        """
+        rows, index = vectors.detach().flatten(0, -2), codes.flatten()
+        self.seen.append((rows, index) if learns is None else (rows[learns.flatten()], index[learns.flatten()]))
 
     def values(self, codes: Tensor) -> Tensor:
         """codes (...) -> values (..., C)."""
@@ -85,7 +98,7 @@ class Codebook(nn.Module):
     def terms(self, vectors: Tensor, values: Tensor, share: Tensor | None = None) -> dict[str, Tensor]:
         """`commitment` pulls vectors to their codes; `codebook` (unless codes are running means) codes to their vectors.
 
-        share: (...), how much each vector counts, 1 on average.
+        share: (...), how much each vector counts; 1 unless it is given.
         """
         terms = {"commitment": _distance(vectors, values.detach(), share)}
         if self.learning.codebook != "ema":
@@ -98,21 +111,32 @@ class Codebook(nn.Module):
 
         Sums are taken round by round, so that rounds and processes give the same result to the last bit.
         """
-        seen, self.seen = self.seen, []
-        if not seen or not summed(torch.stack([rows.sum() for rows, _ in seen]).sum()).isfinite():
-            return  # a step that the guard refuses
-        if self.steps == 0 and self.learning.codebook != "simvq":
-            self._start(torch.cat([rows for rows, _ in seen]))
+        seen = self.taken()
+        if not seen:
+            return
+        if self.random:
+            self.start(torch.cat([rows for rows, _ in seen]), torch.arange(self.size))
         else:
             self._follow(seen)
         self.steps += 1
 
-    def _start(self, rows: Tensor) -> None:
-        """k-means on the first batch; counts and sums agree with the codes, so the next update does not undo it."""
-        rows = gathered(rows)
-        centroids, counts = map(of_first, kmeans(rows, self.size, torch.Generator().manual_seed(0)))
-        counts = counts.clamp_min(self.learning.revive * len(rows) / self.size)
-        self.put(torch.arange(self.size, device=rows.device), centroids, counts)
+    def taken(self) -> list[tuple[Tensor, Tensor]]:
+        """What was seen since the last step, which is forgotten; nothing of a step that the guard refuses."""
+        seen, self.seen = self.seen, []
+        if seen and summed(torch.stack([rows.sum() for rows, _ in seen]).sum()).isfinite():
+            return seen
+        return []
+
+    @property
+    def random(self) -> bool:
+        """Whether codes are still to be started; a linear map of random ones is not."""
+        return self.learning.codebook != "simvq" and int(self.steps) == 0
+
+    def start(self, rows: Tensor, which: Tensor) -> None:
+        """k-means of the first batch (N, C) for some codes or all; counts and sums agree, so the next update does not undo it."""
+        rows, which = gathered(rows), which.to(rows.device)
+        centroids, counts = map(of_first, kmeans(rows, len(which), torch.Generator().manual_seed(0)))
+        self.put(which, centroids, counts.clamp_min(self.learning.revive * len(rows) / len(which)))
 
     def _follow(self, seen: list[tuple[Tensor, Tensor]]) -> None:
         """Move the running means, then revive dead codes."""
