@@ -30,7 +30,7 @@ import torch
 from measuring import DATA, Figure, finish, interleaved, measured, options, ratios, say, skip
 from torch import Tensor, nn
 
-from vitrail.bottlenecks.gaussian import Gaussian
+from vitrail.bottlenecks import gaussian
 from vitrail.codecs.codec import Codec
 from vitrail.data.config import DataConfig
 from vitrail.data.dataset import Dataset, open_parts
@@ -152,7 +152,7 @@ def codec(setting: Setting) -> Codec:
     """Our codec with pythae's layers."""
     model = _model(setting)
     likelihood = LIKELIHOODS[setting.loss].Config().build(SHAPE[0])
-    bottleneck = Gaussian(model.encoder.embedding.in_features, LATENTS)
+    bottleneck = gaussian.Config(channels=LATENTS).build(model.encoder.embedding.in_features)
     with torch.no_grad():  # their two heads, one above the other
         for name in ("weight", "bias"):
             heads = [getattr(head, name) for head in (model.encoder.embedding, model.encoder.log_var)]

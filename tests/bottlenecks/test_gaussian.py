@@ -1,17 +1,18 @@
 """The Gaussian posterior against torch.distributions, and its free bits."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from vitrail.bottlenecks.gaussian import Config, Gaussian, kl_to_standard_normal
+from vitrail.bottlenecks.gaussian import Config, Gaussian, divergence
 
 
-def build(channels: int = 3, free_bits: float = 0.0) -> Gaussian:
+def build(channels: int = 3, **settings: Any) -> Gaussian:
     torch.manual_seed(0)
-    made = Config(channels=channels, free_bits=free_bits).build(8)
+    made = Config(channels=channels, **settings).build(8)
     assert isinstance(made, Gaussian)
     return made
 
@@ -19,7 +20,38 @@ def build(channels: int = 3, free_bits: float = 0.0) -> Gaussian:
 def test_the_divergence_is_the_closed_form() -> None:
     mean, logvar = torch.randn(2, 5, 3, 4, dtype=torch.float64)
     expected = kl_divergence(Normal(mean, (0.5 * logvar).exp()), Normal(0.0, 1.0))
-    torch.testing.assert_close(kl_to_standard_normal(mean, logvar), expected)
+    torch.testing.assert_close(divergence(mean, logvar, torch.zeros(())), expected)
+
+
+def test_the_divergence_from_another_scale_is_the_closed_form() -> None:
+    mean, logvar, log_scale = torch.randn(3, 5, 3, 4, dtype=torch.float64)
+    expected = kl_divergence(Normal(mean, (0.5 * logvar).exp()), Normal(torch.zeros_like(mean), log_scale.exp()))
+    torch.testing.assert_close(divergence(mean, logvar, log_scale), expected)
+
+
+@pytest.mark.parametrize("space", [(), (5,), (4, 3)])
+def test_a_learned_scale_is_one_per_channel(space: tuple[int, ...]) -> None:
+    made, h = build(prior="learned").eval(), torch.randn(6, 8, *space)
+    assert torch.equal(made.scale(), build().scale())  # it begins at 1
+    torch.testing.assert_close(made(h).terms, build().eval()(h).terms)
+    with torch.no_grad():
+        made.log_scale.copy_(torch.tensor([-1.0, 0.0, 2.0]))
+    mean, logvar = made.posterior(h)
+    scale = torch.tensor([-1.0, 0.0, 2.0]).exp().view(3, *(1,) * len(space))
+    expected = kl_divergence(Normal(mean, (0.5 * logvar).exp()), Normal(torch.zeros_like(mean), scale.expand_as(mean)))
+    torch.testing.assert_close(made(h).terms["kl"], expected.flatten(1).sum(1))
+    torch.testing.assert_close(made.scale(), scale.flatten())
+
+
+def test_the_best_scale_is_the_root_of_the_second_moment() -> None:
+    """The KL is least at s^2 = E[mean^2 + variance], channel by channel: that is where gradient descent leads."""
+    made, h = build(prior="learned").eval(), 3 * torch.randn(500, 8)
+    mean, logvar = (each.detach() for each in made.posterior(h))
+    with torch.no_grad():
+        made.log_scale.copy_(0.5 * (mean.square() + logvar.exp()).mean(0).log())
+    made(h).terms["kl"].mean().backward()
+    assert made.log_scale.grad is not None
+    assert made.log_scale.grad.abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("space", [(), (5,), (4, 3)])
@@ -56,7 +88,7 @@ def test_free_bits_cost_nothing_and_more_costs_as_before() -> None:
     h = torch.randn(16, 8, 4)
     plain, free = build(), build(free_bits=2.0)
     mean, logvar = plain.posterior(h)
-    per_channel = kl_to_standard_normal(mean, logvar).sum(2).mean(0)  # nats
+    per_channel = divergence(mean, logvar, torch.zeros(())).sum(2).mean(0)  # nats
     per_channel_free = per_channel.clamp_min(2.0 * math.log(2)).sum()
     assert free(h).terms["kl"].shape == (16,)
     torch.testing.assert_close(free(h).terms["kl"].mean(), per_channel_free)

@@ -216,6 +216,24 @@ def test_without_a_prior(name: str, tmp_path: Path) -> None:
         assert ("latent" in held.keys()) == (name == "vqvae")  # noqa: SIM118 - codes are counted, z is not wanted
 
 
+def test_the_normal_prior_draws_with_the_scale_that_the_posterior_was_pulled_towards(tmp_path: Path) -> None:
+    changes = {**BRIEF, "bottleneck.prior": "learned", "bottleneck.channels": 3, "training.codec.lr": 0.1}
+    recipe = override(catalog.find("recipes", "vae-dense").recipe(), changes)
+    made = run.train(recipe, "digits", tmp_path / "run")
+    scale = made.codec.bottleneck.scale()
+    assert scale is not None
+    assert (scale - 1).abs().min() > 0.01
+    assert torch.equal(made.codec.std, scale)
+    assert torch.equal(made.codec.mean, torch.zeros(3))
+    assert (tmp_path / "run" / "samples" / "prior.png").exists()
+
+
+def test_the_normal_prior_of_a_plain_autoencoder_draws_with_the_measured_scale(tmp_path: Path) -> None:
+    changes = {**BRIEF, "prior": "normal", "bottleneck": "none"}
+    made = run.train(override(catalog.find("recipes", "vae").recipe(), changes), "digits", tmp_path / "run")
+    assert (made.codec.mean != 0).all()
+
+
 def test_without_average_previews_do_not_stop_the_learning(tmp_path: Path) -> None:
     """A preview puts the module into evaluation for a moment; a codebook that stays there would not move again."""
     recipe = tiny(**{"training.codec.ema": 0, "training.preview": 1e-6, "training.steps": 20})

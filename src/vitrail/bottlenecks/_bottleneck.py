@@ -40,6 +40,10 @@ class Bottleneck(nn.Module):
         """(K, D): the codes of one level as points in the space where they are compared."""
         raise TypeError(f"{type(self).__name__} has no codes")
 
+    def scale(self) -> Tensor | None:
+        """(C,): where its terms pull z towards N(0, diag(scale^2)), that scale."""
+        return None
+
     def after_step(self) -> None:
         """Called once after every optimiser step, on every process: the place to update statistics."""
 

@@ -30,7 +30,6 @@ from vitrail.training.distributed import Ranks
 from vitrail.training.folder import claimed, set_aside
 from vitrail.training.job import Job
 from vitrail.training.journal import Show
-from vitrail.training.latents import Latents
 from vitrail.training.precision import Precision
 from vitrail.training.steps import CodecStep, PriorStep
 from vitrail.training.stopping import Stop
@@ -84,13 +83,13 @@ class Run:
         if prior is not None and prior.trains:
             first, second = budget.split(first, recipe.training.share)
         codec, used = self.codec_stage(codec, first)
-        if prior is None or prior.trains or prior.fits:
-            self.listen("codec")
-            file = self.encoded(codec, used)
-            self.listen("encoding")
-            latents.normalise(file, codec)
-            if prior is not None:
-                prior = self.prior_stage(prior, codec, latents.read(file, codec), second)
+        own = codec.bottleneck.scale()
+        if prior is not None and not (prior.trains or prior.fits) and own is not None:
+            codec.std.copy_(own)  # N(0, 1) of normalised z is then what the bottleneck's terms pulled z towards
+        else:
+            self.encode(codec, used)
+        if prior is not None:
+            prior = self.prior_stage(prior, codec, second)
         model = Model(recipe, spec, codec, prior).to("cpu")
         self.ranks.first_does(partial(card.save, model, self.out, self.data))
 
@@ -110,24 +109,34 @@ class Run:
         assert isinstance(ended.averaged, CodecStep)
         return ended.averaged.codec, Precision(**ended.precision)
 
-    def encoded(self, codec: Codec, used: Precision) -> Path:
-        """The file of the training set's latents, or only of their mean and std where no prior wants more."""
-        seed, file = self.recipe.training.seed, self.out / "latents" / "train.safetensors"
+    @property
+    def latent_file(self) -> Path:
+        """The file of the training set's latents."""
+        return self.out / "latents" / "train.safetensors"
+
+    def encode(self, codec: Codec, used: Precision) -> None:
+        """Measure the training set's latents, and keep them where a prior learns from them."""
+        self.listen("codec")
         keep = self.recipe.prior is not None
         with precision.applied(used, self.ranks.device) as autocast:
-            self.ranks.first_does(partial(latents.make, file, codec, self.data, seed, autocast, keep))
-        return file
+            make = partial(latents.make, self.latent_file, codec, self.data, self.recipe.training.seed, autocast, keep)
+            self.ranks.first_does(make)
+        latents.normalise(self.latent_file, codec)
+        self.listen("encoding")
 
-    def prior_stage(self, prior: Prior, codec: Codec, encoded: Latents, allowed: Budget) -> Prior:
-        """Train or fit the prior; of a budget in seconds, what encoding took is gone."""
+    def prior_stage(self, prior: Prior, codec: Codec, allowed: Budget) -> Prior:
+        """Train or fit the prior, or leave it as it is; of a budget in seconds, what encoding took is gone."""
         recipe, config = self.recipe, self.recipe.training.prior
         draw = partial(preview.samples, recipe, self.data.spec, codec)
-        if prior.fits:
-            prior.fit(encoded.latent, encoded.label, recipe.training.seed)
+        if not prior.trains:
+            if prior.fits:
+                encoded = latents.read(self.latent_file, codec)
+                prior.fit(encoded.latent, encoded.label, recipe.training.seed)
             prior.to(self.ranks.device)  # where the codec is
             with durable.storing(self.out / "samples"):
                 self.ranks.first_does(partial(draw, prior, self.out / "samples" / "prior.png"))
             return prior
+        encoded = latents.read(self.latent_file, codec)
         if allowed.unit == "seconds":
             allowed = replace(allowed, amount=max(allowed.amount - encoded.seconds, SMALLEST_STAGE))
         stream = partial(encoded.stream, self.loader(config))
