@@ -135,6 +135,28 @@ def test_evaluate_writes_what_it_prints(vitrail: Vitrail, model: Path, tmp_path:
     assert "20 pictures" in shown
 
 
+def test_codebook_writes_numbers_and_three_pictures(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "codes"
+    ran = vitrail("codebook", model, "--data", "digits", "--limit", 30, "--most", 5, "--out", out, "--json")
+    assert ran.code == 0, ran.err
+    assert {each.name for each in out.iterdir()} == {"codebook.json", "atlas.png", "histogram.png", "entropy.png"}
+    told = json.loads((out / "codebook.json").read_text())
+    assert told["levels"] == ran.facts["levels"]
+    assert (told["size"], told["samples"], told["part"]) == (16, 30, "heldout")
+    assert len(told["levels"][0]["atlas"]) <= 5
+    for name in ("atlas.png", "histogram.png", "entropy.png"):
+        assert image.read(out / name).std() > 0
+    shown = vitrail("codebook", model, "--data", "digits", "--limit", 30, "--out", out).out
+    assert "nearest neighbour" in shown
+    assert " of 4.00" in shown
+
+
+def test_codebook_of_a_model_without_codes(vitrail: Vitrail, dense: Path, tmp_path: Path) -> None:
+    ran = vitrail("codebook", dense, "--data", "digits", "--out", tmp_path)
+    assert ran.code == 2
+    assert "no codebook" in ran.err
+
+
 def test_info_of_a_model(vitrail: Vitrail, model: Path) -> None:
     facts = vitrail("info", model, "--json").facts
     assert facts["shape"] == [1, 8, 8]

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import entropy
 
 from vitrail.errors import UsageError
-from vitrail.metrics.codebook import count, histogram, neighbour_distances, position_bits, usage
+from vitrail.metrics.codebook import count, histogram, neighbour_distances, outermost, position_bits, usage
 
 
 def test_counts_equal_numpy_and_add_up_over_batches() -> None:
@@ -105,3 +105,13 @@ def test_of_a_large_codebook_some_codes_are_measured(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(("codebook", "expected"), [(torch.ones(1, 3), []), (torch.ones(3, 2), [0.0, 0.0, 0.0])])
 def test_neighbours_where_there_are_none_or_all_are_one(codebook: torch.Tensor, expected: list[float]) -> None:
     assert neighbour_distances(codebook).tolist() == expected
+
+
+def test_outermost_values_of_a_lattice() -> None:
+    lattice = torch.cartesian_prod(torch.tensor([-1.0, 0.0, 1.0]), torch.tensor([-1.0, 1.0]))
+    assert outermost(lattice, torch.tensor([1, 1, 1, 1, 1, 1])) == pytest.approx(
+        2 / 3
+    )  # the axis of two does not count
+    assert outermost(lattice, torch.tensor([0, 0, 3, 1, 0, 0])) == 0
+    assert outermost(torch.randn(6, 2), torch.ones(6)) is None
+    assert outermost(torch.cartesian_prod(*2 * [torch.tensor([-1.0, 1.0])]), torch.ones(4)) is None

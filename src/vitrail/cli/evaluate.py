@@ -10,37 +10,32 @@ folder, or to --out.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import typer
 
-from vitrail.cli import _run, _scores
+from vitrail.cli import _judged, _run, _scores
 from vitrail.cli._command import Answer
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command
-from vitrail.data.dataset import Dataset, open_dataset
-from vitrail.errors import UsageError
 from vitrail.networks.features import load_features
 from vitrail.tasks.evaluate import evaluate
 from vitrail.training import report
 
-Part = Annotated[
-    Literal["heldout", "train", "all"], typer.Option("--part", help="which part of the source to judge by")
-]
 Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="FILE", help="where the scores go instead of the run folder", show_default=False),
 ]
 
 
-def write(request: Request, part: Part = "heldout", to: Out = None) -> Answer:
+def write(request: Request, part: _judged.Part = "heldout", to: Out = None) -> Answer:
     """Evaluate and write."""
     run = _run.folder_of(request.run)
-    source = request.texts["source"] or _own_source(run, request.run)
+    source = _judged.source(request, run)
     net = request.texts["feature net"]
     features = None if net is None else load_features(net).to(request.model.device)
     with progress("pictures") as tell:
-        data = opened(source, request, part, tell)
+        data = _judged.opened(source, request, part, tell)
     with progress("pictures and samples") as tell:
         found = evaluate(request.model, data, features, **request.values, progress=tell)
     about = {
@@ -57,19 +52,6 @@ def write(request: Request, part: Part = "heldout", to: Out = None) -> Answer:
     return Answer(
         {**about, "out": path, "scores": found.printed()}, [_scores.table(found), f"\nwith full protocols: {path}"]
     )
-
-
-def opened(source: str, request: Request, part: Any, tell: Any) -> Dataset:
-    """The pictures to judge by, in the model's shape."""
-    model = request.model
-    channels, height, width = model.spec.shape
-    return open_dataset(source, model.recipe.data, part, shape=(channels, height, width), progress=tell)
-
-
-def _own_source(run: Path | None, path: Path) -> str:
-    if run is None:
-        raise UsageError(f"--data is missing: {path} is a model without its run folder, so its data is not known")
-    return str(_run.recipe_of(run)["data"]["source"])
 
 
 app = command(evaluate, write, __doc__)

@@ -106,3 +106,16 @@ def _nearest_other(points: Tensor, chosen: Tensor) -> Tensor:
     score = points.square().sum(1) / 2 - points[chosen] @ points.T  # half the squared distance, up to a constant
     score[torch.arange(len(chosen), device=points.device), chosen] = torch.inf
     return score.argmin(1)
+
+
+def outermost(codebook: Tensor, counts: Tensor) -> float | None:
+    """How often a coordinate of a used code is the lowest or highest of its axis; None where codes are no lattice.
+
+    codebook: (K, D).   counts: (K,).   A lattice has all combinations of some values per axis, of one axis more than 2.
+    """
+    sizes = [len(axis.unique()) for axis in codebook.T]
+    if math.prod(sizes) != len(codebook) or max(sizes, default=0) <= 2:
+        return None
+    wide = codebook[:, [size > 2 for size in sizes]]  # of two values, both are outermost
+    at_edge = ((wide == wide.amin(0)) | (wide == wide.amax(0))).double().mean(1)
+    return float((at_edge * counts).sum() / counts.sum().clamp_min(1))
