@@ -1,9 +1,13 @@
 """What codebooks are made of: nearest code, k-means, picking."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 from sklearn.cluster import KMeans
 
+import vitrail.bottlenecks
 from vitrail.bottlenecks import _nearest
 from vitrail.bottlenecks._nearest import assigned, gathered, kmeans, nearest, of_first, pick, summed
 
@@ -26,6 +30,47 @@ def test_far_from_zero_the_nearest_is_still_found(offset: float) -> None:
 def test_the_first_of_equals_wins() -> None:
     codebook = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]])
     assert nearest(torch.tensor([[0.0, 1], [1, 0]]), codebook).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("slab", [1, 256 * 7, 2**26])
+def test_on_other_devices_whole_rows_give_the_same(slab: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_nearest, "SLAB", slab)
+    monkeypatch.setattr(_nearest, "_smallest", _nearest._in_slabs)
+    vectors, codebook = torch.randn(100, 5), torch.randn(20, 5)
+    assert torch.equal(nearest(vectors, codebook), torch.cdist(vectors.double(), codebook.double()).argmin(1))
+    assert nearest(torch.tensor([[0.0, 1], [1, 0]]), torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]])).tolist() == [
+        1,
+        0,
+    ]
+    assert nearest(torch.tensor([[torch.nan], [torch.inf]]), torch.ones(3, 1)).max() < 3
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_gpu_without_triton_gets_whole_rows(fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = SimpleNamespace(nearest=lambda points, codes: "kernel")
+    monkeypatch.setitem(sys.modules, "vitrail.bottlenecks._nearest_triton", kernel)
+    monkeypatch.setattr(vitrail.bottlenecks, "_nearest_triton", kernel, raising=False)
+    monkeypatch.setattr(_nearest, "_in_slabs", lambda points, codes: "slabs")
+    monkeypatch.setattr(_nearest, "FUSED", fused)
+    points = SimpleNamespace(device=torch.device("cuda"))
+    assert _nearest._smallest(points, points) == ("kernel" if fused else "slabs")
+
+
+def test_triton_without_a_compiler_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_nearest, "find_spec", lambda name: object())
+    monkeypatch.setenv("CC", "a-compiler-that-is-not-there")
+    assert not _nearest._can_fuse()
+
+
+def test_training_in_bf16_does_not_round_the_products() -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        with _nearest._float32_products():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_assigned_sums_what_each_code_won() -> None:

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -9,7 +17,18 @@ from torch import Tensor
 
 # A tile of scores, 2 MiB, stays in a core's cache: whole rows of 65,536 scores took three times as long on two cores.
 POINTS, CODES = 256, 2048
+SLAB = 2**26  # scores at a time, 256 MiB, where there is neither such a cache nor the fused kernel
 BLOCK = 256  # codes per block; only the winning block of each vector is looked at closely
+
+
+def _can_fuse() -> bool:
+    """Triton comes with CUDA builds of torch, but it builds its launchers with a C compiler and headers that may be missing."""
+    compilers = [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"]
+    header = Path(sysconfig.get_config_h_filename()).with_name("Python.h")
+    return find_spec("triton") is not None and any(map(shutil.which, compilers)) and header.exists()
+
+
+FUSED = _can_fuse()  # asked once, and a constant for torch.compile
 
 
 @torch.no_grad()
@@ -23,7 +42,36 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
     centre = codebook.mean(0)
     codes = _with_bias(codebook - centre)
     points = F.pad(vectors - centre, (0, 1), value=1.0)  # (N, D + 1)
-    return _within(points, codes, _winning_blocks(points, codes)).clamp_max(len(codebook) - 1)
+    return _smallest(points, codes).clamp_max(len(codebook) - 1)
+
+
+def _smallest(points: Tensor, codes: Tensor) -> Tensor:
+    """(N,) the code with the smallest score, found by what suits the device."""
+    if points.device.type == "cpu":
+        return _within(points, codes, _winning_blocks(points, codes))
+    if points.device.type == "cuda" and FUSED:
+        from vitrail.bottlenecks import _nearest_triton
+
+        return _nearest_triton.nearest(points, codes)
+    return _in_slabs(points, codes)
+
+
+def _in_slabs(points: Tensor, codes: Tensor) -> Tensor:
+    """(N,) the code with the smallest score, on any device: whole rows of scores, SLAB of them at a time."""
+    rows = max(1, SLAB // len(codes))
+    with _float32_products():
+        return torch.cat([(part @ codes.T).argmin(1) for part in points.split(rows)])
+
+
+@contextmanager
+def _float32_products() -> Iterator[None]:
+    """No TF32 inside, which training in bf16 allows for the rest: its 10 bits would pick the wrong one of close codes."""
+    allowed = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(allowed)
 
 
 def _with_bias(codebook: Tensor) -> Tensor:
