@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from vector_quantize_pytorch import VectorQuantize
 
+from vitrail.bottlenecks._codebook import PATIENCE
 from vitrail.bottlenecks.vq import Config, VectorQuantizer
 
 DECAY = 0.9
@@ -125,10 +126,11 @@ def test_an_averaged_codebook_takes_no_gradient() -> None:
 
 @pytest.mark.parametrize("codebook", ["ema", "gradient"])
 def test_a_code_without_vectors_is_revived_and_lives_on(codebook: str) -> None:
-    """Counts and sums move with the code: one that kept its old count would be moved again at the very next step."""
+    """Counts, sums and wins move with the code: one that kept its old ones would be moved again at the very next step."""
     made = quantizer(size=4, revive=0.1, codebook=codebook)
     centres = torch.tensor([[4.0, 0, 0, 0], [0, 4, 0, 0], [0, 0, 4, 0], [50, 50, 50, 50]])
     made.book.put(torch.arange(4), centres, torch.tensor([8.0, 8, 8, 1e-6]))
+    made.book.wins[3] = 0
 
     def vectors(step: int) -> Tensor:
         return (centres[torch.arange(24) % 3] + 0.1 * cloud(step, 24)[0].T).T[None]
@@ -148,7 +150,7 @@ def test_a_code_without_vectors_is_revived_and_lives_on(codebook: str) -> None:
         made.after_step()
         lived += 1
         assert lived < 100, "a dead code was never revived"
-    assert lived > 0.8 * math.log(0.1) / math.log(DECAY)  # its count falls by the decay, from an even share to a tenth
+    assert lived == math.ceil(math.log(0.1) / math.log(1 - 6 / PATIENCE))  # an even share is 6 vectors a step
 
 
 def test_revival_keeps_a_codebook_in_use() -> None:

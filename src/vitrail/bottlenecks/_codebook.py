@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vitrail.bottlenecks._nearest import assigned, gathered, kmeans, nearest, of_first, pick, summed
 from vitrail.types import Config as PartConfig
 
+PATIENCE = 10  # vectors that an even share would have won meanwhile: the memory by which a code is judged dead
 SHORTEST = 1e-4  # length from which vectors have a direction; it bounds the gradient at 0
 
 
@@ -42,6 +43,7 @@ class Codebook(nn.Module):
 
     counts: Tensor
     sums: Tensor
+    wins: Tensor
     steps: Tensor
 
     def __init__(self, size: int, channels: int, learning: Learning, sphere: bool = False) -> None:
@@ -56,6 +58,7 @@ class Codebook(nn.Module):
             self.turn = nn.Linear(channels, channels, bias=False)
         self.register_buffer("counts", torch.zeros(size))  # running number of vectors won per step
         self.register_buffer("sums", torch.zeros(size, channels))  # running sum of the vectors won
+        self.register_buffer("wins", torch.ones(size))  # running share of the vectors won; 1: an even part
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # learnt from; 0: codes are still random
         self.seen: list[tuple[Tensor, Tensor]] = []  # (vectors, codes) since the last step
 
@@ -136,7 +139,9 @@ class Codebook(nn.Module):
         """k-means of the first batch (N, C) for some codes or all; counts and sums agree, so the next update does not undo it."""
         rows, which = gathered(rows), which.to(rows.device)
         centroids, counts = map(of_first, kmeans(rows, len(which), torch.Generator().manual_seed(0)))
-        self.put(which, centroids, counts.clamp_min(self.learning.revive * len(rows) / len(which)))
+        even = len(rows) / len(which)
+        self.put(which, centroids, counts.clamp_min(self.learning.revive * even))
+        self.wins[which] = counts / even
 
     def _follow(self, seen: list[tuple[Tensor, Tensor]]) -> None:
         """Move the running means, then revive dead codes."""
@@ -149,17 +154,23 @@ class Codebook(nn.Module):
             means = self.sums / self.counts.clamp_min(torch.finfo(torch.float32).tiny)[:, None]
             self.embedding.copy_(torch.where(won, means, self.embedding))
         if self.learning.revive and self.learning.codebook != "simvq":
-            self._revive(torch.cat([rows for rows, _ in seen]))
+            self._revive(torch.cat([rows for rows, _ in seen]), counts)
 
-    def _revive(self, vectors: Tensor) -> None:
-        """Codes below the threshold move onto random vectors of this batch, the same on every process."""
-        even = self.counts.sum() / self.size
-        dead = (self.counts < self.learning.revive * even).nonzero().squeeze(1)
+    def _revive(self, vectors: Tensor, counts: Tensor) -> None:
+        """Codes below the threshold move onto random vectors of this batch, each onto another, the same on every process.
+
+        They are judged over as many steps as an even share needs for PATIENCE vectors: few where codes are few, so that short
+        runs recover, many where codes are many, so that chance kills none. If vectors run out, the next step goes on.
+        """
+        even = counts.sum().clamp_min(1) / self.size
+        self.wins.lerp_(counts / even, (even / PATIENCE).clamp_max(1))
+        dead = (self.wins < self.learning.revive).nonzero().squeeze(1)
         if len(dead) == 0:
             return  # the same on every process, since counts are
         vectors = gathered(vectors)
+        dead = dead[: len(vectors)]
         chosen = pick(len(vectors), len(dead), torch.Generator().manual_seed(int(self.steps)))
-        self.put(dead, vectors[chosen.to(vectors.device)], even.expand(len(dead)))
+        self.put(dead, vectors[chosen.to(vectors.device)], (self.counts.sum() / self.size).expand(len(dead)))
 
     @torch.no_grad()
     def put(self, which: Tensor, vectors: Tensor, counts: Tensor) -> None:
@@ -167,6 +178,7 @@ class Codebook(nn.Module):
         self.embedding[which] = vectors
         self.counts[which] = counts
         self.sums[which] = vectors * counts[:, None]
+        self.wins[which] = 1
 
 
 def passed(vectors: Tensor, values: Tensor, learning: Learning) -> Tensor:
