@@ -23,7 +23,21 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "vq-gradient": ("vq", {"size": 24, "channels": 4, "codebook": "gradient", **SHORT}),
     "vq-simvq": ("vq", {"size": 24, "channels": 4, "codebook": "simvq"}),
     "vq-rotation": ("vq", {"size": 24, "channels": 4, "estimator": "rotation", **SHORT}),
+    "rvq-short": ("rvq", {"size": 24, "channels": 4, "levels": 3, **SHORT}),
+    "rvq-shared": ("rvq", {"size": 24, "channels": 4, "levels": 3, "shared": True, **SHORT}),
+    "rvq-dropout": ("rvq", {"size": 24, "channels": 4, "levels": 3, "dropout": 0.5, **SHORT}),
+    "grouped-short": ("grouped", {"size": 24, "channels": 4, "groups": 2, **SHORT}),
+    "grouped-shared": ("grouped", {"size": 24, "channels": 4, "groups": 2, "shared": True, **SHORT}),
+    "hierarchical-short": ("hierarchical", {"size": 24, "channels": 4, **SHORT}),
+    "hierarchical-three": ("hierarchical", {"size": 24, "channels": 4, "grids": 3, **SHORT}),
 }
+
+
+def build_for(axes: int, name: str, **settings: Any) -> Bottleneck:
+    """`build` for data of so many space axes, where the bottleneck must know."""
+    if "axes" in catalog.find("bottlenecks", name).Config.model_fields:
+        settings["axes"] = axes
+    return build(name, **settings)
 
 
 def build(name: str, **settings: Any) -> Bottleneck:
@@ -34,19 +48,19 @@ def build(name: str, **settings: Any) -> Bottleneck:
     return made
 
 
-def batch(step: int) -> Tensor:
-    """(B, W, 4, 4), a cloud that wanders."""
+def batch(step: int, space: tuple[int, ...] = (4, 4)) -> Tensor:
+    """(B, W, *S), a cloud that wanders."""
     generator = torch.Generator().manual_seed(step)
-    drift = torch.linspace(-1, 1, WIDTH).roll(step // 4)[:, None, None]
-    return drift + 0.5 * torch.randn(BATCH, WIDTH, 4, 4, generator=generator)
+    drift = torch.linspace(-1, 1, WIDTH).roll(step // 4).view(WIDTH, *(1 for _ in space))
+    return drift + 0.5 * torch.randn(BATCH, WIDTH, *space, generator=generator)
 
 
-def train(bottleneck: Bottleneck, rank: int = 0, world: int = 1) -> Bottleneck:
+def train(bottleneck: Bottleneck, rank: int = 0, world: int = 1, space: tuple[int, ...] = (4, 4)) -> Bottleneck:
     """Plain gradient descent on the sum of all terms, as one of `world` processes."""
     bottleneck.train()
     share = BATCH // world
     for step in range(STEPS):
-        latent = bottleneck(batch(step)[rank * share : (rank + 1) * share])
+        latent = bottleneck(batch(step, space)[rank * share : (rank + 1) * share])
         loss = latent.z.square().mean() + sum(term.mean() for term in latent.terms.values())
         loss.backward()
         with torch.no_grad():

@@ -26,7 +26,7 @@ def room(bottleneck: Bottleneck, *space: int) -> tuple[int, ...]:
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_in_training_and_evaluation(name: str, space: tuple[int, ...]) -> None:
-    bottleneck = drill.build(name)
+    bottleneck = drill.build_for(len(space), name)
     for training in (True, False):
         latent = bottleneck.train(training)(torch.randn(6, drill.WIDTH, *room(bottleneck, *space)))
         assert latent.z.shape == (6, bottleneck.channels, *room(bottleneck, *space))
@@ -52,7 +52,8 @@ def test_shapes_in_training_and_evaluation(name: str, space: tuple[int, ...]) ->
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("name", DISCRETE)
 def test_codes_hold_all_of_z(name: str, space: tuple[int, ...]) -> None:
-    bottleneck = drill.train(drill.build(name)).eval()
+    bottleneck = drill.build_for(len(space), name)
+    drill.train(bottleneck, space=room(bottleneck, *(2 for _ in space))).eval()
     latent = bottleneck(torch.randn(6, drill.WIDTH, *room(bottleneck, *space)))
     assert torch.equal(bottleneck.values(latent.codes), latent.z)
 
@@ -85,9 +86,10 @@ def test_values_that_are_not_finite_get_some_code_and_teach_nothing(name: str, w
 @pytest.mark.parametrize("name", DISCRETE)
 def test_a_single_code_and_a_single_channel(name: str) -> None:
     fields = catalog.find("bottlenecks", name).Config.model_fields
+    one_group = {"groups": 1} if "groups" in fields else {}
     for settings in ({"size": 1}, {"channels": 1}, {"size": 1, "channels": 1}):
         if settings.keys() <= fields.keys():
-            bottleneck = drill.train(drill.build(name, **settings)).eval()
+            bottleneck = drill.train(drill.build(name, **settings, **one_group)).eval()
             latent = bottleneck(drill.batch(0)[..., :2, :2])
             assert latent.z.isfinite().all()
             assert torch.equal(bottleneck.values(latent.codes), latent.z)
@@ -197,7 +199,9 @@ def test_two_processes_hold_the_same_state_to_the_bit(two: Path, case: str) -> N
         assert torch.equal(first[key], second[key]), key
 
 
-@pytest.mark.parametrize("case", [case for case in drill.CASES if case.startswith("vq-")])
+@pytest.mark.parametrize(
+    "case", [case for case in drill.CASES if case.startswith(("vq-", "rvq-s", "grouped-", "hierarchical-"))]
+)
 def test_two_processes_do_what_one_does_with_the_joined_batch(two: Path, case: str) -> None:
     name, settings = drill.CASES[case]
     alone = drill.train(drill.build(name, **settings)).state_dict()
