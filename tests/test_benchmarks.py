@@ -76,3 +76,17 @@ def test_the_runner_refuses_unknown_names() -> None:
     child = subprocess.run([sys.executable, "-m", "benchmarks", "speed"], cwd=ROOT, capture_output=True, text=True)
     assert child.returncode == 2
     assert "unknown benchmark 'speed'" in child.stderr
+
+
+def test_quantizers() -> None:
+    document = run("quantizers")
+    if "skipped" in document:
+        assert "pip install" in document["skipped"]
+        return
+    assert document["figures"]["K=64 D=8 N=128: gain in time"]["value"] > 0
+
+
+def test_collapse(tmp_path: Path) -> None:
+    figures = run("collapse", "--out", str(tmp_path), "--quantizers", "vq", "fsq")["figures"]
+    assert 0 < figures["vq 16: codes in use"]["value"] <= 1
+    assert "dB" in figures["fsq: PSNR lost from 16 to 64"]["unit"]
