@@ -40,13 +40,13 @@ def test_any_size_goes_in_and_comes_out(shape: tuple[int, ...]) -> None:
 
 def test_padding_repeats_the_far_edges() -> None:
     made, x = codec((1, 5, 6)), torch.rand(2, 1, 5, 6)
-    padded = made._pad(x)
+    padded = made.padded(x)
     assert padded.shape == (2, 1, 8, 8)
     assert torch.equal(padded[..., :5, :6], x)
     assert torch.equal(padded[..., 5:, :6], x[..., 4:, :].expand(-1, -1, 3, -1))
     assert torch.equal(padded[..., 6:], padded[..., 5:6].expand(-1, -1, -1, 2))
     even = torch.rand(2, 1, 4, 8)
-    assert made._pad(even) is even
+    assert made.padded(even) is even
 
 
 def test_what_is_padded_is_cut_off_exactly() -> None:

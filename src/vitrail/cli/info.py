@@ -60,8 +60,8 @@ def about(model: Model) -> dict[str, Any]:
 def _rows(facts: Mapping[str, Any]) -> dict[str, str]:
     """The same for a person."""
     recipe, data, status = facts["recipe"], facts.get("data"), facts.get("status")
-    parts = ("network", "bottleneck", "reconstruction", "degradation", "prior")
-    rows = {"recipe": recipe["name"], **{part: recipe[part]["name"] for part in parts if recipe[part]}}
+    parts = ("network", "bottleneck", "reconstruction", "regulariser", "degradation", "prior")
+    rows = {"recipe": recipe["name"], **{part: recipe[part]["name"] for part in parts if recipe.get(part)}}
     rows["fingerprint"] = facts["fingerprint"] or "none yet: training has not finished"
     if data:
         rows["data"] = f"{data['source']} (fingerprint {data['fingerprint']})"

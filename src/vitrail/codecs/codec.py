@@ -67,7 +67,11 @@ class Codec(nn.Module):
 
     def squeeze(self, x: Tensor) -> Latent:
         """x (B, C, *S) -> Latent as the decoder reads it, z not normalised."""
-        return self.bottleneck(self.encoder(2 * self._pad(x) - 1))
+        return self.bottleneck(self.encoder(2 * self.padded(x) - 1))
+
+    def cost(self, z: Tensor, x: Tensor) -> Tensor:
+        """(B,): the likelihood's cost of x (B, C, *S) per value, where the decoder reads z (B, D, *S / stride), not normalised."""
+        return self.likelihood.terms(self._open(z, x.shape[2:]), x)["reconstruction"] / x[0].numel()
 
     def encode(self, x: Tensor) -> Latent:
         """x (B, C, *S) in [0, 1] -> Latent whose z has mean 0 and variance 1 per channel over the training data."""
@@ -101,6 +105,14 @@ class Codec(nn.Module):
         space = tuple(-(-side // self._step) * squeeze.factor for side in self.shape[1:]) if self.stride else ()
         return LatentSpec((squeeze.channels, *space), squeeze.levels, squeeze.size, squeeze.factor)
 
+    def padded(self, x: Tensor) -> Tensor:
+        """Repeat the far edges until every axis is a whole number of steps."""
+        missing = [-side % self._step for side in x.shape[2:]] if self.stride else []
+        if not any(missing):
+            return x
+        pads = [pad for side in reversed(missing) for pad in (0, side)]
+        return F.pad(x, pads, mode="replicate")
+
     @property
     def _step(self) -> int:
         """What every axis must be a multiple of: the stride of the coarsest codes."""
@@ -110,14 +122,6 @@ class Codec(nn.Module):
         """Mean and standard deviation, shaped to broadcast against z with `dims` axes."""
         shape = (1, -1, *(1,) * (dims - 2))
         return self.mean.view(shape), self.std.view(shape)
-
-    def _pad(self, x: Tensor) -> Tensor:
-        """Repeat the far edges until every axis is a whole number of steps; `_open` cuts them off again."""
-        missing = [-side % self._step for side in x.shape[2:]] if self.stride else []
-        if not any(missing):
-            return x
-        pads = [pad for side in reversed(missing) for pad in (0, side)]
-        return F.pad(x, pads, mode="replicate")
 
     def _open(self, z: Tensor, space: tuple[int, ...] | None) -> Tensor:
         """z -> parameters of the likelihood (B, outputs, *space)."""

@@ -8,6 +8,7 @@ import torch
 
 from vitrail.codecs.codec import Codec
 from vitrail.model.recipe import Recipe
+from vitrail.objectives.regularisers._regulariser import Regulariser
 from vitrail.priors._prior import Prior
 from vitrail.types import Config, DataSpec
 
@@ -32,6 +33,12 @@ def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior | None:
     return prior
 
 
+def build_regulariser(recipe: Recipe, codec: Codec) -> Regulariser | None:
+    """What a recipe asks of this codec's latents beside reconstruction. Raises UsageError where they do not suit it."""
+    regulariser: Regulariser | None = built(recipe.regulariser, codec.latent_spec())
+    return regulariser
+
+
 def fitted(recipe: Recipe, spec: DataSpec) -> Recipe:
     """The recipe with everything filled in that it leaves to the size of the data."""
     network: Any = recipe.network
@@ -43,6 +50,7 @@ def check(recipe: Recipe, spec: DataSpec) -> None:
     with torch.device("meta"):
         codec = build_codec(recipe, spec)
         build_prior(recipe, spec, codec)
+        build_regulariser(recipe, codec)
 
 
 def built(part: Config | None, *arguments: Any) -> Any:

@@ -23,10 +23,11 @@ SLOTS = {
     "network": "networks/autoencoder",
     "bottleneck": "bottlenecks",
     "reconstruction": "objectives/reconstruction",
+    "regulariser": "objectives/regularisers",
     "degradation": "data/degradations",
     "prior": "priors",
 }
-OPTIONAL = ("degradation", "prior")  # slots that null leaves empty
+OPTIONAL = ("regulariser", "degradation", "prior")  # slots that null leaves empty
 BUDGET = re.compile(r"^\s*(?=[\d.]*[1-9])(\d+\.?\d*|\.\d+)\s*(k|M)?\s*(steps?|epochs?|images?|s|sec|min|h)\s*$")
 
 
@@ -103,6 +104,9 @@ class Recipe(Config):
     network: SerializeAsAny[Config] = Field(description="encoder and decoder")
     bottleneck: SerializeAsAny[Config] = Field(description="what the encoder's output is squeezed through")
     reconstruction: SerializeAsAny[Config] = Field(description="likelihood of the data given the decoder's output")
+    regulariser: SerializeAsAny[Config] | None = Field(
+        None, description="what is asked of the latent beside reconstruction"
+    )
     degradation: SerializeAsAny[Config] | None = Field(
         None, description="what is done to the encoder's input in training"
     )

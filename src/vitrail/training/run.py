@@ -20,7 +20,7 @@ from vitrail.data.loader import Loader
 from vitrail.data.source import Progress, silent
 from vitrail.errors import Interrupted
 from vitrail.model import folder as model_folder
-from vitrail.model.build import build_codec, build_prior, built, check, fitted
+from vitrail.model.build import build_codec, build_prior, build_regulariser, built, check, fitted
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe, Stage
 from vitrail.priors._prior import Prior
@@ -101,7 +101,7 @@ class Run:
     def codec_stage(self, codec: Codec, allowed: Budget) -> tuple[Codec, Precision]:
         """Train the codec; gives the one of averaged weights, and the arithmetic it was trained in."""
         recipe, config = self.recipe, self.recipe.training.codec
-        step = CodecStep(codec, built(recipe.degradation), recipe.training.seed)
+        step = CodecStep(codec, built(recipe.degradation), recipe.training.seed, build_regulariser(recipe, codec))
         draw = partial(preview.reconstructions, recipe, self.heldout)
         shown = self.preview("codec", draw)
         job = Job("codec", step, self.loader(config).stream, config, recipe.weights, allowed, len(self.data), shown)

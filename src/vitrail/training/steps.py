@@ -10,6 +10,7 @@ from torch import Tensor
 from vitrail.codecs.codec import Codec
 from vitrail.data.degradations import Degradation
 from vitrail.data.noise import generators
+from vitrail.objectives.regularisers._regulariser import Regulariser
 from vitrail.priors._prior import Prior
 from vitrail.training.job import Losses, StepModule
 from vitrail.training.window import Window
@@ -21,9 +22,11 @@ class CodecStep(StepModule):
 
     step: Tensor
 
-    def __init__(self, codec: Codec, degradation: Degradation | None, seed: int) -> None:
+    def __init__(
+        self, codec: Codec, degradation: Degradation | None, seed: int, regulariser: Regulariser | None = None
+    ) -> None:
         super().__init__()
-        self.codec, self.degradation, self.seed = codec, degradation, seed
+        self.codec, self.degradation, self.seed, self.regulariser = codec, degradation, seed, regulariser
         squeeze = codec.bottleneck
         self.window = Window(squeeze.levels, squeeze.size) if squeeze.size else None
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
@@ -34,7 +37,10 @@ class CodecStep(StepModule):
         psnr = -10 * error.clamp_min(1e-10).log10().mean()
         if self.training and self.window is not None and reading.latent.codes is not None:
             self.window.add(reading.latent.codes)
-        return Losses(reading.terms, {**reading.latent.stats, "psnr": psnr.detach()})
+        terms = reading.terms
+        if self.regulariser is not None:
+            terms = terms | self.regulariser(self.codec.padded(batch.x), reading.latent.z, self.codec.cost)
+        return Losses(terms, {**reading.latent.stats, "psnr": psnr.detach()})
 
     def at(self, progress: float) -> None:
         self.codec.bottleneck.progress.fill_(progress)

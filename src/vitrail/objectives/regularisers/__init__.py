@@ -1,0 +1,1 @@
+"""What is asked of a latent beside reconstruction, one per file. May import types and errors."""
