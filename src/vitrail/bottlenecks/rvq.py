@@ -60,7 +60,7 @@ class ResidualQuantizer(Bottleneck):
         residuals, codes, values = self._levels(vectors)
         total = reduce(add, values if kept is None else [kept[..., q, None] * each for q, each in enumerate(values)])
         if self.training:
-            self._remember(torch.stack(residuals, -2), torch.stack(codes, -1), kept)
+            self._remember(residuals, codes, kept)
             total = passed(vectors, total, self.config)
         index = torch.stack(codes, 1)
         return Latent(total.movedim(-1, 1), index, self._terms(residuals, values, kept), use(index, self.size))
@@ -76,10 +76,6 @@ class ResidualQuantizer(Bottleneck):
         assert isinstance(book, Codebook)
         return book
 
-    def _different(self) -> list[Codebook]:
-        """Each codebook once."""
-        return [self.book(level) for level in range(len(self.books))]
-
     def codebook(self, level: int = 0) -> Tensor:
         return self.book(level).table()
 
@@ -91,6 +87,10 @@ class ResidualQuantizer(Bottleneck):
         else:
             for book in self._different():
                 book.after_step()
+
+    def _different(self) -> list[Codebook]:
+        """Each codebook once."""
+        return [self.book(level) for level in range(len(self.books))]
 
     def _levels(self, vectors: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Of every level: what is left for it (B, *S, C), the codes (B, *S) and their values (B, *S, C)."""
@@ -126,12 +126,12 @@ class ResidualQuantizer(Bottleneck):
         shape = (len(kept), *(1,) * (vectors.dim() - 2), self.levels)
         return kept.view(shape).expand(*vectors.shape[:-1], -1).to(vectors.dtype)
 
-    def _remember(self, residuals: Tensor, codes: Tensor, kept: Tensor | None) -> None:
-        """residuals (B, *S, Q, C), codes and kept (B, *S, Q); each codebook learns from the levels that it serves."""
+    def _remember(self, residuals: list[Tensor], codes: list[Tensor], kept: Tensor | None) -> None:
+        """Each codebook learns from all levels that it serves, those of one vector next to each other."""
         for level, book in enumerate(self._different()):
             mine = slice(level, None, len(self.books))
             learns = None if kept is None else kept[..., mine] > 0
-            book.remember(residuals[..., mine, :], codes[..., mine], learns)
+            book.remember(torch.stack(residuals[mine], -2), torch.stack(codes[mine], -1), learns)
 
     def _start(self) -> None:
         """k-means level by level, each of what the started ones before it leave; a shared codebook gives each an equal part.
