@@ -128,20 +128,14 @@ def _told(number: int, total: int, cell: Cell, left: float) -> None:
 
 def _answer(done: Sweep, plan: Plan) -> Answer:
     made, unfinished = table(done), done.unfinished
-    paths = {
-        "table": done.out / "table.md",
-        "picture": done.out / "rate-distortion.png",
-        "sweep": done.out / "sweep.json",
-    }
-    there = {name: path for name, path in paths.items() if path.exists()}
+    names = {"table": "table.md", "picture": "rate-distortion.png", "sweep": "sweep.json"}
+    there = {kind: done.out / name for kind, name in names.items() if (done.out / name).exists()}
     told: list[str | Table] = [Table(made.headings, made.rows), "", caption(done)]
     told += [f"{name:8} {path}" for name, path in there.items()]
     if unfinished:
-        reasons = "; ".join(f"{each.told}: {each.error}" for each in unfinished[:1])
-        more = "" if len(unfinished) == 1 else ", ..."
-        told.append(
-            f"{len(unfinished)} of {len(plan.cells)} cells failed ({reasons}{more}); the same command tries them again"
-        )
+        reason = f"{unfinished[0].told}: {unfinished[0].error}" + (", ..." if len(unfinished) > 1 else "")
+        count = f"{len(unfinished)} of {len(plan.cells)} cells failed"
+        told.append(f"{count} ({reason}); the same command tries them again")
     return Answer({**done.printed(), "out": done.out, **there, "failed": len(unfinished)}, told, int(bool(unfinished)))
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -62,15 +62,20 @@ def run(job: Job, stop: Stop) -> Outcome:
 
     The child has a process group of its own: Ctrl-C at a terminal reaches this process only, so it counts once.
     """
-    words = [sys.executable, "-m", "vitrail.studies.child", json.dumps({**asdict(job), "parent": os.getpid()})]
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
-    with subprocess.Popen(words, text=True, process_group=0, **pipes) as child:
+    with subprocess.Popen(command(job), text=True, process_group=0, **pipes) as child:
         try:
             told = _awaited(child, stop)
         except BaseException:  # a second Ctrl-C
             child.kill()
             raise
     return _read(told, child.returncode, stop.requested)
+
+
+def command(job: Job) -> list[str]:
+    """What starts the child."""
+    told = json.dumps({**asdict(job), "parent": os.getpid()})
+    return [sys.executable, "-m", "vitrail.studies.child", told]
 
 
 def work(job: Job) -> Outcome:
@@ -108,7 +113,9 @@ def main(words: list[str]) -> int:
     parent, answer = fields.pop("parent"), sys.stdout
     with stopping.watched(), redirect_stdout(sys.stderr), _mortal(parent):
         outcome = guarded(Job(**fields))
-    answer.write(json.dumps(asdict(outcome)) + "\n")
+    with suppress(BrokenPipeError):  # nobody is left to tell
+        answer.write(json.dumps(asdict(outcome)) + "\n")
+        answer.flush()
     return 0
 
 

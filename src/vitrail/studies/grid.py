@@ -92,7 +92,7 @@ def planned(
 
     Raises UsageError that lists every mistake: keys given twice, and each value that no combination makes valid.
     """
-    settings = dict(settings or {})
+    settings = _told_as_budget(settings or {})
     _check(axes, settings, seeds, prior)
     first = settings.get(SEED, recipe.training.seed)
     common = settings if prior else {**settings, "prior": None}
@@ -155,6 +155,12 @@ def _marked(cell: Cell, error: UsageError | None) -> Cell:
 def _path(key: str, value: Any) -> str:
     """A part by its name: one that is the recipe's own keeps the recipe's settings."""
     return f"{key}.name" if key in SLOTS and isinstance(value, str) else key
+
+
+def _told_as_budget(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`training.steps` is short for a budget; so that two ways to say the same are the same."""
+    steps = {"training.budget": f"{settings['training.steps']} steps"} if "training.steps" in settings else {}
+    return {**{key: value for key, value in settings.items() if key != "training.steps"}, **steps}
 
 
 def _check(axes: Sequence[Axis], settings: Mapping[str, Any], seeds: int, prior: bool) -> None:

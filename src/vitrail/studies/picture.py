@@ -10,6 +10,7 @@ from vitrail.model.recipe import SLOTS
 from vitrail.studies.grid import shown
 from vitrail.studies.ledger import Sweep
 from vitrail.studies.summary import RATE, Row, keys, rows
+from vitrail.studies.table import shared_budget
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +40,8 @@ def picture(sweep: Sweep) -> bytes | None:
     colours = [_panel(each, found, metric) for each, metric in zip(axes, panels, strict=True)]
     if any(row.mean("codebook_usage") is not None for row in found):
         figure.colorbar(colours[-1], ax=list(axes), label="codes in use on held-out pictures (%)", pad=0.02)
-    figure.suptitle(f"{sweep.base['name']} on {sweep.origin.source}, {sweep.base['training.budget']} each", fontsize=11)
+    budget = (f"{each} each" for each in shared_budget(sweep))
+    figure.suptitle(", ".join([f"{sweep.base['name']} on {sweep.origin.source}", *budget]), fontsize=11)
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()

@@ -32,9 +32,7 @@ from vitrail.training import budget, distributed, stopping
 from vitrail.training.stopping import Stop
 from vitrail.types import DataSpec
 
-Tell = Callable[
-    [int, int, Cell, float], None
-]  # number of the cell from 1, of how many, which, seconds left of the whole
+Tell = Callable[[int, int, Cell, float], None]  # number from 1, of how many, which, seconds left of the whole
 Work = Callable[[Job, Stop], Outcome]
 
 
@@ -67,15 +65,13 @@ def sweep(
                 tell(i + 1, len(plan.cells), cell, _left(plan, found, judge))
             found = found.noted(replace(held, state="running", error=""))
             ledger.write(found)
-            job = Job(
-                cell.recipe.printed(), source, str(out / held.folder), None if features is None else str(features)
-            )
+            job = Job(cell.recipe.printed(), source, str(out / held.folder), str(features) if features else None)
             started = time.perf_counter()
             outcome = work(job, stop)
             found = found.noted(_after(held, outcome, time.perf_counter() - started))
             _write(found)
             if outcome.state == "interrupted":
-                raise Interrupted(f"{outcome.error or 'stopped'}; in cell {i + 1} of {len(plan.cells)} ({cell.told})")
+                raise Interrupted(f"cell {i + 1} of {len(plan.cells)} ({cell.told}): {outcome.error}")
         return found
 
 

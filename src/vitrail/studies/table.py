@@ -54,7 +54,7 @@ def markdown(sweep: Sweep) -> str:
 
 def caption(sweep: Sweep) -> str:
     """What the numbers are of, in a few sentences."""
-    told = [f"Data: {sweep.origin.source}. Budget of each cell: {sweep.base['training.budget']}."]
+    told = [f"Data: {sweep.origin.source}.", *(f"Budget of each cell: {each}." for each in shared_budget(sweep))]
     scores = [score for each in sweep.results.values() for score in each.scores]
     pictures = {str(score["n_real"]) for score in scores}
     nets = {f"{score['features']} {score['features_sha256'][:8]}" for score in scores if score["features"]}
@@ -65,6 +65,12 @@ def caption(sweep: Sweep) -> str:
     if any(len(row.finished) > 1 for row in rows(sweep)):
         told.append("Means over seeds ± one standard deviation.")
     return " ".join([*told, f"{FRONT}: nothing else has as good a PSNR for fewer bits."])
+
+
+def shared_budget(sweep: Sweep) -> list[str]:
+    """The budget, unless it is what was varied."""
+    swept = {key for each in sweep.results.values() for key in each.settings}
+    return [] if swept & {"training.budget", "training.steps"} else [sweep.base["training.budget"]]
 
 
 def _setting(row: Row, key: str) -> str:
