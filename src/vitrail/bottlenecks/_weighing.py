@@ -51,6 +51,17 @@ def entropies(queries: Tensor, keys: Tensor, everywhere: bool) -> tuple[Tensor, 
     return torch.cat(each), -(mean * mean.clamp_min(TINY).log()).sum()
 
 
+def indecision(vectors: Tensor, values: Tensor, table: Tensor, temperature: float, everywhere: bool) -> Tensor:
+    """Mean entropy of which code a vector (..., C) goes to, less the entropy of which codes are gone to, nats; at best -ln K.
+
+    values: (..., C), those of the nearest codes.   table: (K, C).   Yu et al. 2023, "Language model beats
+    diffusion", section 3.1.
+    """
+    unit = spread(vectors, values, everywhere)
+    each, together = entropies(*towards(vectors.flatten(0, -2), table, temperature * unit), everywhere)
+    return each.mean() - together
+
+
 def towards(vectors: Tensor, codebook: Tensor, temperature: Tensor | float) -> tuple[Tensor, Tensor]:
     """Queries (N, D + 1) and keys (K, D + 1) whose product is -|v - e|^2 / temperature, up to a constant of each vector.
 

@@ -1,6 +1,6 @@
 """Index backpropagation: the decoder reads the nearest code, its gradient reaches all codes and the vector through their weights.
 
-Shi et al. 2024, "Scalable image tokenization with index backpropagation quantization", eq. 3 to 6.
+Shi et al. 2024, "Scalable image tokenization with index backpropagation quantization".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitrail.bottlenecks._bottleneck import Bottleneck, Pointwise, use
 from vitrail.bottlenecks._codebook import Codebook, Learning
-from vitrail.bottlenecks._weighing import entropies, mixed, spread, towards
+from vitrail.bottlenecks._weighing import indecision, mixed, spread, towards
 from vitrail.types import Config as PartConfig
 from vitrail.types import Latent
 
@@ -52,16 +52,19 @@ class IndexQuantizer(Bottleneck):
     def squeeze(self, h: Tensor) -> Latent:
         vectors = self.book.place(self.project(h).movedim(1, -1))  # (B, *S, C)
         index, values = self.book(vectors)
-        terms, codes, z = self.book.terms(vectors, values), index.unsqueeze(1), values
-        table, unit = self.book.table(), spread(vectors, values, everywhere=self.training)
-        queries, keys = towards(vectors.flatten(0, -2), table, self.config.temperature * unit)
+        terms, codes = self.book.terms(vectors, values), index.unsqueeze(1)
+        z, table = values, self.book.table()
         if self.training:
-            mixture = mixed(queries, keys, table.detach()).view_as(values)
-            z = values + (mixture - mixture.detach())
+            z = values + self._through_weights(vectors, values, table)
         if self.config.entropy:
-            each, even = entropies(queries, keys, everywhere=self.training)
-            terms["entropy"] = each.mean() - even
+            terms["entropy"] = indecision(vectors, values, table, self.config.temperature, everywhere=self.training)
         return Latent(z.movedim(-1, 1), codes, terms, use(codes, self.size))
+
+    def _through_weights(self, vectors: Tensor, values: Tensor, table: Tensor) -> Tensor:
+        """Nothing going forward; going back, the gradient of the mixture of all codes for the weights they have in it."""
+        unit = self.config.temperature * spread(vectors, values, everywhere=True)
+        mixture = mixed(*towards(vectors.flatten(0, -2), table, unit), table.detach()).view_as(values)
+        return mixture - mixture.detach()
 
     def values(self, codes: Tensor) -> Tensor:
         return self.book.values(codes.squeeze(1)).movedim(-1, 1)

@@ -2,7 +2,7 @@
 
 Agustsson et al. 2017, "Soft-to-hard vector quantization for end-to-end learning compressible representations", section 3.
 The last part of the training is hard forwards and soft backwards (Mentzer et al. 2018, "Conditional probability models for deep
-image compression", eq. 3), so that the decoder has met what it reads in evaluation: the nearest code.
+image compression"), so that the decoder has met what it reads in evaluation: the nearest code.
 """
 
 from __future__ import annotations
