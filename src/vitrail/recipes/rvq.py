@@ -19,7 +19,7 @@ from vitrail.recipes import vqvae
 def recipe() -> Recipe:
     """28x28 pictures become 7x7 points of 4 codes of 8 bits, 2 bits per pixel; larger ones up to 16x16 points.
 
-    The prior has half the width of vqvae's, so that four times as many codes cost it about the same.
+    The prior has half the width of that of vqvae, since it reads four times as many codes.
     """
     bottleneck = rvq.Config(size=256, channels=16, levels=4)
     return vqvae.recipe().vary(name="rvq", bottleneck=bottleneck, prior__width=128)
