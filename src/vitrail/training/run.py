@@ -24,8 +24,9 @@ from vitrail.model.build import build_codec, build_prior, build_regulariser, bui
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe, Stage
 from vitrail.priors._prior import Prior
-from vitrail.training import budget, card, distributed, latents, loop, precision, preview, report, stopping
+from vitrail.training import budget, card, distributed, latents, loop, portrait, precision, preview, report, stopping
 from vitrail.training.budget import Budget
+from vitrail.training.checkup import Checkup
 from vitrail.training.distributed import Ranks
 from vitrail.training.folder import claimed, set_aside
 from vitrail.training.job import Job
@@ -82,12 +83,15 @@ class Run:
         first = second = budget.read(recipe.training.budget)
         if prior is not None and prior.trains:
             first, second = budget.split(first, recipe.training.share)
-        codec, used = self.codec_stage(codec, first)
+        checkup = Checkup(self.out, recipe, codec, first, len(self.data))
+        codec, used = self.codec_stage(codec, first, checkup)
         own = codec.bottleneck.scale()
         if prior is not None and not (prior.trains or prior.fits) and own is not None:
             codec.std.copy_(own)  # N(0, 1) of normalised z is then what the bottleneck's terms pulled z towards
         else:
             self.encode(codec, used)
+        if codec.bottleneck.size:
+            self.ranks.first_does(partial(self.show_codebook, codec, checkup))
         if prior is not None:
             prior = self.prior_stage(prior, codec, second)
         model = Model(recipe, spec, codec, prior).to("cpu")
@@ -98,13 +102,14 @@ class Run:
         if self.ranks.highest([self.stop.requested])[0]:
             raise Interrupted(f"stopped after the {done} stage; the same command goes on from there")
 
-    def codec_stage(self, codec: Codec, allowed: Budget) -> tuple[Codec, Precision]:
-        """Train the codec; gives the one of averaged weights, and the arithmetic it was trained in."""
+    def codec_stage(self, codec: Codec, allowed: Budget, checkup: Checkup) -> tuple[Codec, Precision]:
+        """Train the codec under observation; gives the one of averaged weights, and the arithmetic it was trained in."""
         recipe, config = self.recipe, self.recipe.training.codec
         step = CodecStep(codec, built(recipe.degradation), recipe.training.seed, build_regulariser(recipe, codec))
         draw = partial(preview.reconstructions, recipe, self.heldout)
         shown = self.preview("codec", draw)
-        job = Job("codec", step, self.loader(config).stream, config, recipe.weights, allowed, len(self.data), shown)
+        stream = self.loader(config).stream
+        job = Job("codec", step, stream, config, recipe.weights, allowed, len(self.data), shown, checkup.hear)
         ended = loop.run(job, self.out, recipe.training, self.show)
         assert isinstance(ended.averaged, CodecStep)
         return ended.averaged.codec, Precision(**ended.precision)
@@ -123,6 +128,12 @@ class Run:
             self.ranks.first_does(make)
         latents.normalise(self.latent_file, codec)
         self.listen("encoding")
+
+    def show_codebook(self, codec: Codec, checkup: Checkup) -> None:
+        """Judge the codes of the training set, and draw the codebook for the report."""
+        codes = latents.read(self.latent_file, codec).latent
+        checkup.look(codec, codes)
+        portrait.draw(self.out, codec, codes)
 
     def prior_stage(self, prior: Prior, codec: Codec, allowed: Budget) -> Prior:
         """Train or fit the prior, or leave it as it is; of a budget in seconds, what encoding took is gone."""
