@@ -80,26 +80,26 @@ class CodebookReport:
 @torch.no_grad()
 def report(codec: Codec, codes: Tensor, most: int) -> CodebookReport:
     """What a data set's codes (N, Q, *S), integers, say of a codebook; an atlas of at most `most` codes per level."""
-    size = codec.bottleneck.size
+    size, codes = codec.bottleneck.size, codes.cpu()
     counts = codebook.count(codes, size)  # (Q, K)
     shares, order = (counts / counts.sum(1, keepdim=True)).sort(dim=1, descending=True, stable=True)
     shown = order[:, : min(most, int((counts > 0).sum(1).max()))]
     pictures, seen = atlas(codec, _spread(codes, codec), shown)
     some = codes[:: max(1, codes.numel() // TOKENS)]
-    bits = codebook.position_bits(some, size).cpu()
+    bits = codebook.position_bits(some, size)
     levels = []
     for i, level in enumerate(counts):
         points = codec.bottleneck.codebook(i).detach()
         levels.append(
             Level(
                 use=codebook.usage(level[None]),
-                histogram=codebook.histogram(level[None])[0].cpu(),
+                histogram=codebook.histogram(level[None])[0],
                 position_bits=bits[i],
                 neighbours=codebook.neighbour_distances(points).cpu(),
-                outermost=codebook.outermost(points.cpu(), level.cpu()),
-                codes=shown[i][seen[i]].cpu(),
-                shares=shares[i, : shown.shape[1]][seen[i]].cpu(),
-                pictures=pictures[i][seen[i]].cpu(),
+                outermost=codebook.outermost(points.cpu(), level),
+                codes=shown[i][seen[i]],
+                shares=shares[i, : shown.shape[1]][seen[i]],
+                pictures=pictures[i][seen[i]],
             )
         )
     return CodebookReport(size, len(codes), codes[:, 0].numel(), tuple(levels))
@@ -114,6 +114,7 @@ def atlas(codec: Codec, codes: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
     shown: (Q, n).   Returns (Q, n, C, *P), and whether each code stands anywhere in these pictures (Q, n).
     """
     levels, many = shown.shape
+    codes, shown = codes.to(codec.mean.device), shown.to(codec.mean.device)
     slot = torch.full((levels, codec.bottleneck.size), -1, device=codes.device)  # of each code in `shown`
     slot.scatter_(1, shown, torch.arange(many, device=codes.device).expand(levels, -1))
     totals: list[Tensor] = []  # one, once there is a block
@@ -127,7 +128,8 @@ def atlas(codec: Codec, codes: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
             often[i] += torch.bincount(slots[slots >= 0], minlength=many)
         totals = [total + sum(totals)]
     [total] = totals
-    return total / often.clamp_min(1).view(levels, many, *(1,) * (total.dim() - 2)), often > 0
+    mean = total / often.clamp_min(1).view(levels, many, *(1,) * (total.dim() - 2))
+    return mean.cpu(), often.cpu() > 0
 
 
 def _patches(codec: Codec, codes: Tensor) -> Tensor:
@@ -150,9 +152,9 @@ def _block(codec: Codec, codes: Tensor) -> int:
 
 
 def _spread(codes: Tensor, codec: Codec) -> Tensor:
-    """The codes of as many pictures as the atlas needs, evenly spaced, on the codec's device."""
+    """The codes of as many pictures as the atlas needs, evenly spaced."""
     wanted = min(len(codes), max(FEWEST, min(MOST, VALUES // math.prod(codec.shape))))
-    return codes[torch.arange(wanted) * len(codes) // wanted].to(codec.mean.device)
+    return codes[torch.arange(wanted) * len(codes) // wanted]
 
 
 def _ranks(last: int) -> Tensor:
