@@ -2,7 +2,7 @@
 
     python benchmarks/collapse.py [--budget "40k images"] [--seeds 3] [--quantizers vq simvq fsq lfq] [--sizes 1024 4096 16384]
 
-Each cell is the recipe `vqvae` without its prior and with another bottleneck. Codes in use are counted over 200,000 latent vectors of
+Each cell is the recipe `vqvae` without its prior and with another bottleneck. Codes in use are counted over 200,000 latents of
 training pictures; PSNR is that of the held-out pictures. A budget in pictures gives every cell the same steps on the same
 pictures in the same order, and does not depend on how busy the machine is. Called again, it goes on where it was stopped.
 """

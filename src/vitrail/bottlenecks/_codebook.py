@@ -58,7 +58,7 @@ class Codebook(nn.Module):
             self.turn = nn.Linear(channels, channels, bias=False)
         self.register_buffer("counts", torch.zeros(size))  # running number of vectors won per step
         self.register_buffer("sums", torch.zeros(size, channels))  # running sum of the vectors won
-        self.register_buffer("wins", torch.ones(size))  # running share of the vectors won; 1: an even part
+        self.register_buffer("wins", torch.ones(size))  # running share of the vectors won, at most 1: an even part
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # learnt from; 0: codes are still random
         self.seen: list[tuple[Tensor, Tensor]] = []  # (vectors, codes) since the last step
 
@@ -141,7 +141,7 @@ class Codebook(nn.Module):
         centroids, counts = map(of_first, kmeans(rows, len(which), torch.Generator().manual_seed(0)))
         even = len(rows) / len(which)
         self.put(which, centroids, counts.clamp_min(self.learning.revive * even))
-        self.wins[which] = counts / even
+        self.wins[which] = (counts / even).clamp_max(1)
 
     def _follow(self, seen: list[tuple[Tensor, Tensor]]) -> None:
         """Move the running means, then revive dead codes."""
@@ -160,10 +160,12 @@ class Codebook(nn.Module):
         """Codes below the threshold move onto random vectors of this batch, each onto another, the same on every process.
 
         They are judged over as many steps as an even share needs for PATIENCE vectors: few where codes are few, so that short
-        runs recover, many where codes are many, so that chance kills none. If vectors run out, the next step goes on.
+        runs recover, many where codes are many, so that chance kills none; but over no more than a quarter of all steps so
+        far, since vectors move fast at the start. If vectors run out, the next step goes on.
         """
         even = counts.sum().clamp_min(1) / self.size
-        self.wins.lerp_(counts / even, (even / PATIENCE).clamp_max(1))
+        newest = torch.maximum(even / PATIENCE, 1 / (1 + self.steps / 4)).clamp_max(1)  # weight of this step
+        self.wins.lerp_(counts / even, newest).clamp_max_(1)
         dead = (self.wins < self.learning.revive).nonzero().squeeze(1)
         if len(dead) == 0:
             return  # the same on every process, since counts are
