@@ -22,18 +22,20 @@ __all__ = ["load", "recipe", "train"]
 
 
 def train(
-    recipe: str | Recipe,
+    recipe: str | Recipe | None = None,
     *,
     data: str | Path,
     out: str | Path,
     budget: str | None = None,
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
+    start: str | Path | None = None,
     show: bool = True,
 ) -> Model:
     """Train a recipe, given by name or made in Python, and return the model; the same call again resumes.
 
     budget: '20000 steps', '10 epochs', '90s', '6min'. settings: {"bottleneck.size": 1024}, as `--set` takes them.
+    start: a run or model whose weights it begins with, as far as they fit; without a recipe also with its recipe.
     show: a progress bar. Raises UsageError, DataError, ModelError, Interrupted.
     """
     from contextlib import nullcontext
@@ -42,9 +44,11 @@ def train(
     from vitrail.training.run import train as run
 
     flags = {"training.budget": budget, "training.seed": seed}
-    chosen = _varied(recipe, {**(settings or {}), **{key: value for key, value in flags.items() if value is not None}})
+    start = None if start is None else Path(start)
+    changes = {**(settings or {}), **{key: value for key, value in flags.items() if value is not None}}
+    chosen = _varied(recipe, start, changes)
     with displayed() if show else nullcontext() as progress:
-        return run(chosen, str(data), Path(out), show=progress)
+        return run(chosen, str(data), Path(out), start=start, show=progress)
 
 
 def load(path: str | Path) -> Model:
@@ -62,8 +66,14 @@ def recipe(name: str) -> Recipe:
     return made
 
 
-def _varied(base: str | Recipe, changes: Mapping[str, Any]) -> Recipe:
-    from vitrail.model.recipe import override
+def _varied(base: str | Recipe | None, start: Path | None, changes: Mapping[str, Any]) -> Recipe:
+    from vitrail.errors import UsageError
+    from vitrail.model.folder import recipe_of
+    from vitrail.model.recipe import override, successor
 
+    if base is None:
+        if start is None:
+            raise UsageError("give a recipe, or a model to start from")
+        return successor(recipe_of(start), changes)
     chosen = recipe(base) if isinstance(base, str) else base
     return override(chosen, changes)

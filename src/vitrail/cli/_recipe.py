@@ -11,18 +11,25 @@ import yaml
 from vitrail import catalog
 from vitrail.cli._refusal import Mistakes
 from vitrail.errors import UsageError
-from vitrail.model.recipe import Recipe, override, parse, read_settings
+from vitrail.model.folder import recipe_of
+from vitrail.model.recipe import Recipe, override, parse, read_settings, successor
 
 LARGEST = 1 << 20  # bytes of a recipe's printed form
 WHOLE = ("weights",)  # mappings whose keys are no fields: given, they replace
 
 
 def chosen(
-    name: str | None, config: Path | None, settings: Sequence[str], flags: Mapping[str, Any], mistakes: Mistakes
+    name: str | None,
+    config: Path | None,
+    settings: Sequence[str],
+    flags: Mapping[str, Any],
+    mistakes: Mistakes,
+    start: Path | None = None,
 ) -> Recipe | None:
     """The recipe called `name`, changed by the file `config`, then by settings "key=value", then by flags that are not None.
 
-    Without a name the file must hold a whole recipe. None where a mistake was noted.
+    Without a name the file must hold a whole recipe; without both it is that of the run or model at `start`.
+    None where a mistake was noted.
     """
     changes: dict[str, Any] = {}
     for setting in settings:
@@ -31,7 +38,10 @@ def chosen(
     changes |= {key: value for key, value in flags.items() if value is not None}
     found: list[Recipe] = []
     with mistakes.noted():
-        found.append(override(_base(name, config), changes))
+        if start is not None and name is None and config is None:
+            found.append(successor(recipe_of(start), changes))
+        else:
+            found.append(override(_base(name, config), changes))
     return found[0] if found else None
 
 

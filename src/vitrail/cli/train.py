@@ -5,6 +5,7 @@ First the codec, then its prior. The same command again goes on from the last ch
     vitrail train vqvae --data photos/ --out runs/photos --budget 30min
     vitrail train vqvae --data fashion-mnist --out runs/fine --set bottleneck.size=1024 --set training.codec.lr=5e-4
     vitrail train --config runs/fine/recipe.json --data fashion-mnist --out runs/again --seed 1
+    vitrail train --from runs/ae --set bottleneck=fsq --data fashion-mnist --out runs/discrete
 
 `vitrail recipes` lists the recipes, `vitrail recipes show NAME` every field that --set can change.
 """
@@ -58,6 +59,16 @@ Config = Annotated[
     typer.Option("--config", metavar="FILE", help="a recipe's printed form, YAML or JSON, such as a run's recipe.json"),
 ]
 
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="begin with the weights of this run or model, as far as they fit; without RECIPE also with its recipe",
+        show_default=False,
+    ),
+]
+
 
 def train(
     recipe: Name = None,
@@ -67,26 +78,27 @@ def train(
     seed: Seed = None,
     set: Set = None,
     config: Config = None,
+    start: From = None,
 ) -> Answer:
     """Train, then score the held-out pictures briefly."""
     with Mistakes() as mistakes:
         flags = {"training.budget": budget, "training.seed": seed}
-        chosen = _recipe.chosen(recipe, config, set or [], flags, mistakes)
+        chosen = _recipe.chosen(recipe, config, set or [], flags, mistakes, start)
         _sources.check(data, mistakes)
         if out is None:
             mistakes.add("--out is missing; it names the run folder, for example --out runs/first")
     assert chosen is not None
     assert data is not None
     assert out is not None
-    model = _trained(chosen, data, out)
+    model = _trained(chosen, data, out, start)
     if not first_process():
         return Answer({})
     return _answer(model, data, out, _evaluated(model, data))
 
 
-def _trained(recipe: Recipe, data: str, out: Path) -> Model:
+def _trained(recipe: Recipe, data: str, out: Path, start: Path | None) -> Model:
     with progress("pictures") as reading, displayed() if first_process() else nullcontext() as show:
-        return run.train(recipe, data, out, show=show, reading=reading)
+        return run.train(recipe, data, out, start=start, show=show, reading=reading)
 
 
 def _evaluated(model: Model, data: str) -> Evaluation:

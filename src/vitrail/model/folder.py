@@ -21,7 +21,7 @@ from vitrail import durable
 from vitrail.errors import ModelError, UsageError
 from vitrail.model.build import build_codec, build_prior
 from vitrail.model.model import Model
-from vitrail.model.recipe import parse
+from vitrail.model.recipe import Recipe, parse
 from vitrail.types import DataSpec
 
 FORMAT = 1
@@ -79,6 +79,12 @@ def load(path: Path) -> Model:
         if module is not None:
             _fill(module, folder / f"{name}.safetensors", config["files"][f"{name}.safetensors"])
     return Model(recipe, spec, model.codec, held, config["fingerprint"])
+
+
+def recipe_of(path: Path) -> Recipe:
+    """The recipe of the model in a folder, without its weights. Raises ModelError as `load` does."""
+    recipe: Recipe = _config(_find(path))["recipe"]
+    return recipe
 
 
 def fingerprint(config: Mapping[str, Any]) -> str:

@@ -197,6 +197,19 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     return parse(tree)
 
 
+def successor(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """`override` for a recipe whose model has weights to pass on.
+
+    Another bottleneck keeps the channels of the one before unless they are given, so that the decoder fits.
+    """
+    made = override(recipe, changes)
+    kept = getattr(recipe.bottleneck, "channels", None)
+    given = "bottleneck.channels" in changes or isinstance(changes.get("bottleneck"), Mapping | Config)
+    if given or kept is None or "channels" not in type(made.bottleneck).model_fields:
+        return made
+    return override(made, {"bottleneck.channels": kept})
+
+
 def read_settings(settings: Sequence[str]) -> dict[str, Any]:
     """`["bottleneck.size=1024", "data.flip=true"]` as a mapping; values are read as YAML."""
     changes = {}

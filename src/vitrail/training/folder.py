@@ -24,11 +24,14 @@ PACKAGES = ("vitrail", "torch", "numpy", "pydantic", "safetensors", "pillow", "s
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, recipe: Recipe, source: str, data: Dataset) -> Iterator[None]:
+def claimed(
+    folder: Path, recipe: Recipe, source: str, data: Dataset, origin: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """Make the folder this run's own, or find that it already is, and keep other processes out of it inside the block.
 
-    Raises UsageError where another run is at work in it, or where it holds a run of another recipe or of other data,
-    naming what differs, or something else than a run.
+    origin: "model" and "fingerprint" of the model that it begins with.
+    Raises UsageError where another run is at work in it, or where it holds a run of another recipe, of other data or
+    with another beginning, naming what differs, or something else than a run.
     """
     path = folder / "recipe.json"
     if not path.exists() and folder.exists() and any(_foreign(found) for found in folder.iterdir()):
@@ -41,6 +44,7 @@ def claimed(folder: Path, recipe: Recipe, source: str, data: Dataset) -> Iterato
         told = {
             "recipe": recipe.printed(),
             "data": {"source": source, "fingerprint": data.fingerprint, **data.spec.model_dump(mode="json")},
+            "from": origin,
         }
         if path.exists():
             _compare(folder, _held(path), told)
@@ -103,6 +107,17 @@ def _compare(folder: Path, held: Mapping[str, Any], told: Mapping[str, Any]) -> 
         raise UsageError(
             f"{folder} holds a run on other data ({held['data']['source']}, or its files changed); choose another --out"
         )
+    begun, begins = (tree.get("from") or {"model": None, "fingerprint": None} for tree in (held, told))
+    if begun["fingerprint"] != begins["fingerprint"]:
+        raise UsageError(
+            f"{folder} holds a run that began {_beginning(begun)}, not {_beginning(begins)}; choose another --out"
+        )
+
+
+def _beginning(origin: Mapping[str, Any]) -> str:
+    if origin["fingerprint"] is None:
+        return "with fresh weights"
+    return f"from {origin['model']} (fingerprint {origin['fingerprint']})"
 
 
 def _flat(tree: Any, path: str = "") -> dict[str, Any]:

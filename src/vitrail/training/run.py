@@ -5,6 +5,7 @@ Every stage finds what is already done in the run folder, so calling it again re
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,6 +26,7 @@ from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe, Stage
 from vitrail.priors._prior import Prior
 from vitrail.training import budget, card, distributed, latents, loop, portrait, precision, preview, report, stopping
+from vitrail.training.beginning import check_fit, take_over
 from vitrail.training.budget import Budget
 from vitrail.training.checkup import Checkup
 from vitrail.training.distributed import Ranks
@@ -35,33 +37,56 @@ from vitrail.training.precision import Precision
 from vitrail.training.steps import CodecStep, PriorStep
 from vitrail.training.stopping import Stop
 
+logger = logging.getLogger(__name__)
+
 SMALLEST_STAGE = 1.0  # seconds left to a prior whose share encoding has used up
 
 
-def train(recipe: Recipe, source: str, out: Path, *, show: Show | None = None, reading: Progress = silent) -> Model:
+def train(
+    recipe: Recipe,
+    source: str,
+    out: Path,
+    *,
+    start: Path | None = None,
+    show: Show | None = None,
+    reading: Progress = silent,
+) -> Model:
     """Train a recipe on a source in a run folder; called again, it resumes, and returns at once when all is done.
 
+    start: the run or model whose weights it begins with, as far as they fit.
     show: called with every moment of training. reading: called while pictures are decoded.
-    Raises DataError, UsageError (parts that do not fit, a folder of another run) and Interrupted (checkpoint written).
+    Raises DataError, ModelError, UsageError (parts that do not fit, a folder of another run), Interrupted (checkpoint written).
     """
     budget.read(recipe.training.budget)  # before anything slow
+    old = None if start is None else model_folder.load(start)
     with ExitStack() as held:
         ranks = held.enter_context(distributed.joined())
         data, heldout = open_parts(source, recipe.data, progress=reading)
         recipe = fitted(recipe, data.spec)
         check(recipe, data.spec)
-        ranks.first_does(lambda: held.enter_context(claimed(out, recipe, source, data)))
+        if old is not None:
+            check_fit(old, recipe, data.spec)
+        origin = None if old is None else {"model": str(start), "fingerprint": old.fingerprint}
+        ranks.first_does(lambda: held.enter_context(claimed(out, recipe, source, data, origin)))
         stop = held.enter_context(stopping.watched())
-        return Run(recipe, data, heldout, out, ranks, stop, show).model()
+        return Run(recipe, data, heldout, out, ranks, stop, show, old).model()
 
 
 class Run:
     """One run under way."""
 
     def __init__(
-        self, recipe: Recipe, data: Dataset, heldout: Dataset, out: Path, ranks: Ranks, stop: Stop, show: Show | None
+        self,
+        recipe: Recipe,
+        data: Dataset,
+        heldout: Dataset,
+        out: Path,
+        ranks: Ranks,
+        stop: Stop,
+        show: Show | None,
+        old: Model | None = None,
     ) -> None:
-        self.recipe, self.data, self.heldout = recipe, data, heldout
+        self.recipe, self.data, self.heldout, self.old = recipe, data, heldout, old
         self.out, self.ranks, self.stop, self.show = out, ranks, stop, show
 
     def model(self) -> Model:
@@ -80,6 +105,8 @@ class Run:
         recipe, spec = self.recipe, self.data.spec
         codec = build_codec(recipe, spec)
         prior = build_prior(recipe, spec, codec)
+        if self.old is not None:
+            self.begin(self.old, codec, prior)
         first = second = budget.read(recipe.training.budget)
         if prior is not None and prior.trains:
             first, second = budget.split(first, recipe.training.share)
@@ -96,6 +123,12 @@ class Run:
             prior = self.prior_stage(prior, codec, second)
         model = Model(recipe, spec, codec, prior).to("cpu")
         self.ranks.first_does(partial(card.save, model, self.out, self.data))
+
+    def begin(self, old: Model, codec: Codec, prior: Prior | None) -> None:
+        """Take over the old model's weights. On resume the checkpoints replace them."""
+        fresh = take_over(old, codec, prior)
+        if fresh and self.ranks.first and not any(self.out.glob("checkpoints/codec_step_*")):
+            logger.warning("begins with the weights of model %s; fresh: %s", old.fingerprint, ", ".join(fresh))
 
     def listen(self, done: str) -> None:
         """Give way to a stop signal between two stages. Raises Interrupted."""

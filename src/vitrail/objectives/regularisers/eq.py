@@ -26,7 +26,7 @@ LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}  # interpolation by number
 class Config(PartConfig):
     """Scaling of 1 to 3 space axes; rotation by right angles of 2."""
 
-    usual_weights: ClassVar = {"equivariance": 0.5}
+    usual_weights: ClassVar = {"equivariance": 0.25}
 
     share: float = Field(0.5, gt=0, le=1, description="part of every batch whose latents are also decoded transformed")
     lowest: float = Field(0.25, gt=0, le=1, description="smallest scale; 1: no scaling")

@@ -40,6 +40,7 @@ class Facts:
     lines: dict[str, list[Line]]  # by stage
     scores: tuple[Score, ...]
     quarantine: tuple[Quarantined, ...]
+    start: str | None = None  # the model that it began with, as the user wrote it
 
     @property
     def finished(self) -> bool:
@@ -119,6 +120,7 @@ def read(run: Path) -> Facts:
         lines={stage: [line for line in lines if line["stage"] == stage] for stage in STAGES},
         scores=tuple(_scores(_json(run / "evaluation.json", []))),
         quarantine=tuple(Quarantined(**fault) for fault in _json(run / "quarantine.json", [])),
+        start=(told.get("from") or {}).get("model"),
     )
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
 
-from vitrail.metrics import codebook
 from vitrail.model.recipe import SLOTS, Recipe
-from vitrail.training.report import charts, curves, numbers, pictures
+from vitrail.training.report import charts, codebook, curves, numbers, pictures
 from vitrail.training.report.facts import STAGES, Facts
-from vitrail.training.report.markup import Html, join, number, table, tag
+from vitrail.training.report.markup import Html, join, table, tag
 from vitrail.training.report.pictures import Grid
 from vitrail.training.report.settings import Setting, command, named_recipe, printed, settings
 
@@ -49,22 +47,6 @@ def training(facts: Facts) -> Html:
         if drawn := [charts.drawn(chart) for chart in curves.of_stage(facts, stage)]:
             parts += [tag("h3", stage.capitalize()), tag("div", *drawn, class_="charts")]
     return _section("Training", *parts) if parts else NOTHING
-
-
-def codebook_use(facts: Facts) -> Html:
-    """How often each code occurs over the training set."""
-    chart = curves.codebook_use(facts)
-    if chart is None or facts.counts is None:
-        return NOTHING
-    use, dead, (levels, size) = codebook.usage(facts.counts), int((facts.counts == 0).sum()), facts.counts.shape
-    rows = {
-        "Codes in use": f"{levels * size - dead:,} of {levels * size:,} ({use.usage:.1%})",
-        "Dead codes": f"{dead:,}",
-        "Perplexity": f"{number(use.perplexity)}: as rich as so many evenly used codes",
-        "Entropy": f"{use.bits:.2f} bits per code, at most {math.log2(size):.2f}",
-        "Counted over": f"{int(facts.counts.sum()):,} codes of the training set",
-    }
-    return _section("Use of the codebook", tag("div", charts.drawn(chart), _pairs(rows), class_="beside"))
 
 
 def evaluation(facts: Facts) -> Html:
@@ -111,7 +93,7 @@ def environment(facts: Facts) -> Html:
 def again(facts: Facts) -> Html:
     """How to repeat the run, and how to use its model."""
     out = facts.shown_path
-    shell = command(facts.recipe, facts.source, f"{out}-again") or _by_python(facts, f"{out}-again")
+    shell = command(facts.recipe, facts.source, f"{out}-again", facts.start) or _by_python(facts, f"{out}-again")
     repeat = [tag("h3", "Train the same again"), tag("pre", tag("code", shell))]
     use = [tag("h3", "Use the model in Python"), tag("pre", tag("code", _use(facts, out)))]
     return _section("Again, and onwards", *repeat, *use)
@@ -119,10 +101,11 @@ def again(facts: Facts) -> Html:
 
 IN_ORDER = (
     key_numbers,
+    codebook.findings,
     newest,
     over_time,
     training,
-    codebook_use,
+    codebook.section,
     evaluation,
     set_aside,
     recipe,
@@ -193,12 +176,13 @@ def _use(facts: Facts, out: str) -> str:
 
 def _by_python(facts: Facts, out: str) -> str:
     """For a recipe that no command line knows: the run folder holds its printed form."""
+    begun = "" if facts.start is None else f", start={facts.start!r}"
     lines = [
         "import json, pathlib, vitrail",
         "from vitrail.model.recipe import parse",
         "",
         f'told = json.loads(pathlib.Path({facts.shown_path!r}, "recipe.json").read_text())',
-        f'vitrail.train(parse(told["recipe"]), data={facts.source!r}, out={out!r})',
+        f'vitrail.train(parse(told["recipe"]), data={facts.source!r}, out={out!r}{begun})',
     ]
     return "\n".join(lines)
 

@@ -43,12 +43,17 @@ def settings(recipe: Recipe) -> list[Setting]:
     return list(_settings(recipe, override(usual, exchanged), usual, ""))
 
 
-def command(recipe: Recipe, source: str, out: str) -> str | None:
-    """The shell command that trains the same again; None for a recipe that the command line does not know."""
+def command(recipe: Recipe, source: str, out: str, start: str | None = None) -> str | None:
+    """The shell command that trains the same again; None for a recipe that the command line does not know.
+
+    start: the model whose weights it begins with.
+    """
     if named_recipe(recipe) is None:
         return None
     flags = {"training.budget": "--budget", "training.seed": "--seed"}
     told = {"--data": source, "--out": out, "--seed": str(recipe.training.seed)}
+    if start is not None:
+        told["--from"] = start
     changes = []
     for setting in settings(recipe):
         if setting.path in flags:
