@@ -61,15 +61,15 @@ def test_another_package_adds_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     from vitrail.model.recipe import parse
     from vitrail.recipes import vqvae
 
-    module = types.ModuleType("elsewhere.bsq", "Binary spherical quantization.")
-    module.Config = type("Config", (vq.Config,), {"__module__": "elsewhere.bsq"})  # type: ignore[attr-defined]
+    module = types.ModuleType("elsewhere.ternary", "Ternary quantization.")
+    module.Config = type("Config", (vq.Config,), {"__module__": "elsewhere.ternary"})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "elsewhere", types.ModuleType("elsewhere"))
-    monkeypatch.setitem(sys.modules, "elsewhere.bsq", module)
-    installed = EntryPoints([EntryPoint("bsq", "elsewhere.bsq", "vitrail.bottlenecks")])
+    monkeypatch.setitem(sys.modules, "elsewhere.ternary", module)
+    installed = EntryPoints([EntryPoint("ternary", "elsewhere.ternary", "vitrail.bottlenecks")])
     monkeypatch.setattr(catalog, "_installed", lambda: installed)
-    assert "bsq" in catalog.names("bottlenecks")
-    assert catalog.find("bottlenecks", "bsq") is module
-    assert catalog.summary("bottlenecks", "bsq") == "Binary spherical quantization."
-    recipe = vqvae.recipe().vary(bottleneck={"name": "bsq", "size": 16})
-    assert recipe.bottleneck.part() == "bsq"
+    assert "ternary" in catalog.names("bottlenecks")
+    assert catalog.find("bottlenecks", "ternary") is module
+    assert catalog.summary("bottlenecks", "ternary") == "Ternary quantization."
+    recipe = vqvae.recipe().vary(bottleneck={"name": "ternary", "size": 16})
+    assert recipe.bottleneck.part() == "ternary"
     assert parse(recipe.printed()) == recipe

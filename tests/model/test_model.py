@@ -12,6 +12,8 @@ from torch import Tensor
 from vitrail.data.modalities._tensor import to_uint8
 from vitrail.errors import DataError, UsageError
 from vitrail.model.model import Model
+from vitrail.model.recipe import override
+from vitrail.types import DataSpec
 
 KINDS = ("vqvae", "vae")
 
@@ -224,7 +226,6 @@ def test_without_a_prior_nothing_is_sampled(models: dict[str, Model]) -> None:
 
 
 def test_a_prior_without_classes(small_recipe: Callable[..., Any]) -> None:
-    from vitrail.types import DataSpec
 
     model = Model.build(small_recipe("vae"), DataSpec(shape=(1, 8, 8)))
     assert model.labels(None, range(3)).tolist() == [-1, -1, -1]
@@ -237,3 +238,16 @@ def test_nothing_is_left_to_chance(models: dict[str, Model]) -> None:
     models["vqvae"].sample(2)
     models["vae"].reconstruct(torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_first_levels_of_a_residual_quantizer_are_enough(small_recipe: Callable[..., Any]) -> None:
+    """More levels come nearer to what all of them give."""
+    changes = {"bottleneck": "rvq", "bottleneck.size": 16, "bottleneck.levels": 3, "bottleneck.channels": 4}
+    model = Model.build(override(small_recipe("vqvae"), changes), DataSpec(shape=(1, 8, 8)))
+    codes = model.encode(torch.rand(5, 1, 8, 8)).codes
+    assert codes is not None
+    for levels in (1, 2, 3):
+        z = model.codec.bottleneck.values(codes[:, :levels])
+        assert torch.equal(model.decode(codes[:, :levels]), model.codec.likelihood.mean(model.codec.decoder(z)))
+    with pytest.raises(DataError, match="latents have shape"):
+        model.decode(codes[:, :0])

@@ -16,6 +16,7 @@ class Bottleneck(nn.Module):
     levels: int = 0  # Q; 0 where there are no codes
     size: int = 0  # K, codes per level
     factor: int = 1  # points of z per point of the codes, along an axis; a power of 2
+    nested: bool = False  # `values` of the first levels alone are defined too, and coarser
     noisy: bool = False  # in training mode z is drawn from a posterior, in eval mode it is the posterior's mean
     progress: Tensor  # scalar, 0 to 1: the share of the training that is done; set before every step
 

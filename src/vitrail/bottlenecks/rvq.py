@@ -46,6 +46,8 @@ class Config(Learning):
 class ResidualQuantizer(Bottleneck):
     """h (B, width, *S) -> z (B, C, *S), codes (B, Q, *S)."""
 
+    nested = True
+
     def __init__(self, config: Config, width: int) -> None:
         super().__init__()
         self.config, self.size, self.channels, self.levels = config, config.size, config.channels, config.levels

@@ -67,7 +67,10 @@ class Model:
 
     @torch.inference_mode()
     def decode(self, latent: Latent | Tensor, space: tuple[int, ...] | None = None) -> Tensor:
-        """A Latent, z (float) or codes (integers), as `encode` gives them -> x (B, C, H, W), cut to `space` (H, W) where given."""
+        """A Latent, z (float) or codes (integers), as `encode` gives them -> x (B, C, H, W), cut to `space` (H, W) where given.
+
+        Of a residual quantizer the first levels of the codes are enough: fewer bits, a coarser picture.
+        """
         if isinstance(latent, Latent):
             latent = latent.z if latent.codes is None else latent.codes
         latent = torch.as_tensor(latent, device=self.device)
@@ -166,7 +169,8 @@ class Model:
         if discrete and not spec.size:
             raise DataError("this model has no codes; decode wants float latents z")
         wanted = spec.levels if discrete else spec.shape[0]
-        if latent.dim() != len(spec.shape) + 1 or latent.shape[1] != wanted or not len(latent):
+        least = 1 if discrete and self.codec.bottleneck.nested else wanted
+        if latent.dim() != len(spec.shape) + 1 or not least <= latent.shape[1] <= wanted or not len(latent):
             space = spec.grid if discrete else spec.shape[1:]
             raise DataError(f"latents have shape (B, {wanted}, *{space}), got {tuple(latent.shape)}")
         if discrete and not 0 <= int(latent.min()) <= int(latent.max()) < spec.size:
