@@ -122,7 +122,7 @@ def test_whole_run_shows_everything(whole: Path) -> None:
         "What it makes",
         "How it got there",
         "Training",
-        "Use of the codebook",
+        "Codebook",
         "Evaluation",
         "Files set aside",
         "Recipe",
@@ -180,7 +180,7 @@ def test_continuous_latents_have_no_codebook(whole: Path, recipe: Recipe) -> Non
     told = json.loads((whole / "recipe.json").read_text())
     _put(whole / "recipe.json", {**told, "recipe": plain.printed()})
     text = _written(whole)
-    assert "Use of the codebook" not in text
+    assert "<h2>Codebook</h2>" not in text
     assert "numbers and comes back from them" in text
 
 
@@ -296,3 +296,39 @@ def test_numbers_are_short(value: float, shown: str) -> None:
 def test_durations_as_people_say_them() -> None:
     shown = [markup.duration(seconds) for seconds in (17.4, 59.6, 363, 7500)]
     assert shown == ["17 s", "1 min 0 s", "6 min 3 s", "2 h 5 min"]
+
+
+def test_codebook_with_its_portrait_and_findings(whole: Path) -> None:
+    level = {
+        "usage": 0.5,
+        "dead": 256,
+        "perplexity": 12.5,
+        "bits": 3.64,
+        "neighbours": {},
+        "position_bits": [[1.0, 2.0]],
+    }
+    near = {"min": 0, "5%": 0.1, "median": 0.2, "95%": 0.3, "max": 0.4}
+    told = {"part": "train", "samples": 4, "levels": [level, {**level, "neighbours": near}]}
+    _put(whole / "codebook" / "codebook.json", told)
+    _picture(whole / "codebook" / "atlas.png", 64)
+    finding = {"name": "few-codes", "said": f"codes {EVIL}", "cause": "revival is off", "step": 20}
+    lines = [{**finding, "fixes": ["bottleneck.revive=0.05", "bottleneck.size=64"]}, {**finding, "fixes": []}]
+    (whole / "findings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = _written(whole)
+    page = Page(text)
+    assert page.open == []
+    assert [image["alt"] for image in page.all("img")].count("Atlas of the codebook") == 1
+    assert "0.20 (0.10 to 0.30)" in text
+    assert [svg["aria-label"] for svg in page.all("svg") if "Bits by" in str(svg)] == [
+        f"Bits by position: level {i}, from 1.0 to 2.0 bits" for i in (1, 2)
+    ]
+    assert "<code>--set bottleneck.revive=0.05</code> or <code>--set bottleneck.size=64</code>." in text
+    assert "<script" not in text
+
+
+def test_a_fine_grid_is_averaged(whole: Path) -> None:
+    from vitrail.training.report.codebook import FINEST, _map
+
+    drawn = _map(torch.ones(40, 33), 2.0, 1, 1)
+    assert drawn.count("<rect") == FINEST**2
+    assert "<text" not in drawn

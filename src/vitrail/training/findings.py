@@ -19,7 +19,7 @@ WARM = 0.2  # share of the stage before which nothing is judged
 TOKENS_PER_CODE = 10  # in the window, before use of a codebook is judged
 FEW, BELOW = 0.3, 0.75  # of the codes that could be in use: too few in any case, and where a setting invites collapse
 GROWN = 10  # times the commitment of when the warm-up was over
-INACTIVE = 0.1  # of a Gaussian's channels
+INACTIVE, HALF = 0.1, 0.5  # of a Gaussian's channels, from so much of the stage on: before, healthy ones may sleep too
 ALONE = 0.9  # of all bits at one position
 FEWER = ("bottleneck.channels=8",)  # dimensions, which every code has a share of
 SHOWN = 3  # fixes of a finding
@@ -139,7 +139,7 @@ def outputs_run_away(now: Condition) -> Finding | None:
 def posterior_collapse(now: Condition) -> Finding | None:
     """A VAE whose posterior is the prior: the decoder is told nothing."""
     active, weight = now.stats.get("active_channels"), now.weight("kl")
-    if active is None or weight is None or active >= INACTIVE:
+    if active is None or weight is None or active >= INACTIVE or now.progress < HALF:
         return None
     said = f"bottleneck: {active:.0%} of the latent's channels carry information after {now.step:,} steps"
     lower = "weights.kl=1" if weight > 1 else f"weights.kl={weight / 10:g}"

@@ -23,6 +23,10 @@ class Quantity:
 
 KNOWN = {
     "stats.psnr": Quantity("PSNR of training batches", "dB"),
+    "stats.usage": Quantity("Codes in use lately", "%", factor=100),
+    "stats.lowest_usage": Quantity("Codes in use lately, worst level", "%", factor=100),
+    "stats.perplexity": Quantity("Perplexity lately", "codes"),
+    "stats.dead": Quantity("Codes not used lately", "codes"),
     "stats.batch_usage": Quantity("Codes used within a batch", "%", factor=100),
     "stats.batch_perplexity": Quantity("Perplexity of a batch", "codes"),
     "lr": Quantity("Learning rate"),
@@ -36,7 +40,7 @@ def of_stage(facts: Facts, stage: str) -> Iterator[Chart]:
     lines = facts.lines[stage]
     if loss := _loss(facts, lines):
         yield loss
-    stats = sorted({f"stats.{name}" for line in lines for name in line["stats"]})
+    stats = sorted({f"stats.{name}" for line in lines for name in line["stats"]} - {"stats.window"})
     for name in sorted({*stats, *KNOWN}, key=_order):
         if curve := _curve(lines, name):
             shown = _quantity(name)
