@@ -13,6 +13,7 @@ First the codec, then its prior. The same command again goes on from the last ch
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ from vitrail.data.dataset import open_dataset
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe
 from vitrail.tasks.evaluate import Evaluation, evaluate
-from vitrail.training import report, run
+from vitrail.training import checkup, report, run
 from vitrail.training.progress import displayed
 
 BRIEF = 2000  # held-out pictures that the table after training is of
@@ -116,8 +117,10 @@ def _answer(model: Model, data: str, out: Path, found: Evaluation) -> Answer:
     paths = {"model": out / "model", "report": out / "report.html", "pictures": out / "samples"}
     there = {name: path for name, path in paths.items() if path.exists()}
     told: list[str | Table] = [_scores.table(found), "", *(f"{name:9} {path}" for name, path in there.items())]
+    findings = checkup.read(out)
+    told += [f"finding   {finding}" for finding in findings]
     facts = {**about, **there, "samples": samples, "evaluation": out / "evaluation.json", "scores": found.printed()}
-    return Answer(facts, told)
+    return Answer({**facts, "findings": [asdict(finding) for finding in findings]}, told)
 
 
 app = single(train, __doc__)
