@@ -57,6 +57,21 @@ def test_a_runs_recipe_is_a_config(vitrail: Vitrail, trained: Path, tmp_path: Pa
         assert ran.code == 0, ran.err  # the same recipe, or the folder would be refused
 
 
+def test_a_run_begins_with_the_weights_of_another(vitrail: Vitrail, trained: Path, tmp_path: Path) -> None:
+    words = ("--from", trained, "--set", "bottleneck=fsq", "--data", "digits", "--out", tmp_path / "fsq", "--json")
+    ran = vitrail("train", *words)
+    assert ran.code == 0, ran.err
+    printed = json.loads((tmp_path / "fsq" / "recipe.json").read_text())
+    assert printed["recipe"]["bottleneck"]["name"] == "fsq"
+    assert "commitment" not in printed["recipe"]["weights"]
+    assert printed["recipe"]["network"]["widths"] == [8, 16]
+    again = vitrail("train", *words)
+    assert (again.code, again.facts["fingerprint"]) == (0, ran.facts["fingerprint"])
+    other = vitrail("train", "--from", tmp_path / "nowhere", "--data", "digits", "--out", tmp_path / "x")
+    assert other.code == 4
+    assert "no such folder" in other.err
+
+
 def test_the_run_knows_its_data(vitrail: Vitrail, trained: Path) -> None:
     ran = vitrail("evaluate", trained, "--limit", 10, "--json")
     assert ran.code == 0, ran.err

@@ -1,6 +1,7 @@
 """Beta-VAE: the KL term counts several times, so that few latents stay in use and each tends to mean one thing.
 
     vitrail train beta-vae --data fashion-mnist --out runs/beta --set weights.kl=8
+    vitrail train beta-vae --data fashion-mnist --out runs/cycles --set weights.kl.cycles=4
 
 Expected after one minute on two CPU cores (benchmarks/recipes.py): 17.3 dB with beta = 4.
 Paper: Higgins et al. 2017, "beta-VAE: learning basic visual concepts with a constrained variational framework".
