@@ -15,6 +15,7 @@ from vitrail.model.build import build_codec
 from vitrail.model.recipe import Recipe, override
 from vitrail.training import budget, run
 from vitrail.training.checkup import FILE, Checkup, read
+from vitrail.training.steps import CodecStep
 from vitrail.types import DataSpec
 
 BRIEF: dict[str, Any] = {
@@ -125,3 +126,33 @@ def test_a_collapsed_run_is_told_what_to_try(
     run.train(recipe(name, **changes), "digits", tmp_path / "run")
     (found,) = read(tmp_path / "run")
     assert (found.name, found.fixes[0]) == (finding, fix)
+
+
+class PowerCut(Exception):
+    """Not one of ours: nothing may catch it."""
+
+
+def test_the_windows_numbers_are_the_same_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitrail.training.window.LEAST", 600)  # tokens: the window is renewed every few steps
+    monkeypatch.setattr("vitrail.training.window.PER_CODE", 1)
+    changes = {"bottleneck__size": 64, "training__steps": 20, "training__log": 2, "training__checkpoint_steps": 3}
+    made = recipe(**changes)
+    run.train(made, "digits", tmp_path / "undisturbed")
+    step, calls = CodecStep.after_step, iter(range(20))
+
+    def cut_short(self: CodecStep) -> None:
+        step(self)
+        if next(calls) == 13:
+            raise PowerCut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CodecStep, "after_step", cut_short)
+        with pytest.raises(PowerCut):
+            run.train(made, "digits", tmp_path / "cut")
+    run.train(made, "digits", tmp_path / "cut")
+    curves = []
+    for name in ("undisturbed", "cut"):
+        lines = [json.loads(text) for text in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        curves.append([{key: value for key, value in each.items() if key != "time"} for each in lines])
+    assert curves[0] == curves[1]
+    assert len({each["stats"]["window"] for each in curves[0]}) > 3
