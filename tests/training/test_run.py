@@ -216,6 +216,16 @@ def test_without_a_prior(name: str, tmp_path: Path) -> None:
         assert ("latent" in held.keys()) == (name == "vqvae")  # noqa: SIM118 - codes are counted, z is not wanted
 
 
+def test_a_continuous_prior_of_a_discrete_codec_learns_from_its_z(tmp_path: Path) -> None:
+    changes = {**BRIEF, "bottleneck.size": 16, "prior": "mixture", "prior.components": 1}
+    made = run.train(override(catalog.find("recipes", "vqvae").recipe(), changes), "digits", tmp_path / "run")
+    assert made.prior is not None
+    z = made.draw(200)
+    assert z.shape[1:] == made.codec.latent_spec().shape
+    assert abs(float(z.mean())) < 0.1  # one component over normalised latents
+    assert float(z.square().mean()) == pytest.approx(1, abs=0.2)
+
+
 def test_the_normal_prior_draws_with_the_scale_that_the_posterior_was_pulled_towards(tmp_path: Path) -> None:
     changes = {**BRIEF, "bottleneck.prior": "learned", "bottleneck.channels": 3, "training.codec.lr": 0.1}
     recipe = override(catalog.find("recipes", "vae-dense").recipe(), changes)

@@ -53,10 +53,14 @@ def normalise(path: Path, codec: Codec) -> None:
         codec.std.copy_(file.get_tensor("std"))
 
 
-def read(path: Path, codec: Codec) -> Latents:
-    """What `make` kept, for a codec that `normalise` was called on."""
+@torch.no_grad()
+def read(path: Path, codec: Codec, codes: bool = True) -> Latents:
+    """What `make` kept, for a codec that `normalise` was called on; where there are codes, these or else their z."""
     with safetensors.safe_open(path, "pt") as file:
         latent, label = file.get_tensor("latent"), file.get_tensor("label")
+    if not (codes or latent.is_floating_point()):
+        device, values = codec.mean.device, codec.bottleneck.values
+        latent = torch.cat([values(part.long().to(device)).cpu() for part in latent.split(CHUNK)])
     if latent.is_floating_point():
         latent = codec.normalised(latent.to(codec.mean.device)).cpu()
     return Latents(latent, label, _told(path)["seconds"])

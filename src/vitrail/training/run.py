@@ -174,13 +174,13 @@ class Run:
         draw = partial(preview.samples, recipe, self.data.spec, codec)
         if not prior.trains:
             if prior.fits:
-                encoded = latents.read(self.latent_file, codec)
+                encoded = latents.read(self.latent_file, codec, prior.discrete)
                 prior.fit(encoded.latent, encoded.label, recipe.training.seed)
             prior.to(self.ranks.device)  # where the codec is
             with durable.storing(self.out / "samples"):
                 self.ranks.first_does(partial(draw, prior, self.out / "samples" / "prior.png"))
             return prior
-        encoded = latents.read(self.latent_file, codec)
+        encoded = latents.read(self.latent_file, codec, prior.discrete)
         if allowed.unit == "seconds":
             allowed = replace(allowed, amount=max(allowed.amount - encoded.seconds, SMALLEST_STAGE))
         stream = partial(encoded.stream, self.loader(config))
