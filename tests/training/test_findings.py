@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,6 +95,12 @@ def test_a_setting_that_invites_collapse_is_warned_of_earlier() -> None:
     half = {**WELL, "usage": 0.5}
     assert judged(condition(stats=half)) == []
     assert [each.name for each in judged(condition(recipe(bottleneck__revive=0), stats=half))] == ["few-codes"]
+
+
+def test_what_may_still_wake_up_is_given_time() -> None:
+    assert judged(few(progress=0.4)) == []
+    assert [each.name for each in judged(few(made=recipe(bottleneck__revive=0), progress=0.4))] == ["few-codes"]
+    assert judged(replace(vae(0.0), progress=0.4)) == []
 
 
 def test_the_worst_level_counts() -> None:

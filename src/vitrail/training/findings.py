@@ -19,7 +19,8 @@ WARM = 0.2  # share of the stage before which nothing is judged
 TOKENS_PER_CODE = 10  # in the window, before use of a codebook is judged
 FEW, BELOW = 0.3, 0.75  # of the codes that could be in use: too few in any case, and where a setting invites collapse
 GROWN = 10  # times the commitment of when the warm-up was over
-INACTIVE, HALF = 0.1, 0.5  # of a Gaussian's channels, from so much of the stage on: before, healthy ones may sleep too
+INACTIVE = 0.1  # of a Gaussian's channels
+HALF = 0.5  # of the stage, before which healthy channels may still sleep, and a healthy codebook may still fill up
 ALONE = 0.9  # of all bits at one position
 FEWER = ("bottleneck.channels=8",)  # dimensions, which every code has a share of
 SHOWN = 3  # fixes of a finding
@@ -104,7 +105,7 @@ def larger_than_the_data(now: Condition) -> Finding | None:
 def few_codes(now: Condition) -> Finding | None:
     """Collapse: most of the codes that could be in use are not, in the worst of the levels."""
     usage = now.stats.get("lowest_usage", now.stats.get("usage"))
-    if usage is None or not _enough(now):
+    if usage is None or not _enough(now) or (now.progress < HALF and not _invited(now)):
         return None
     if usage >= (BELOW if _invited(now) else FEW) * min(1.0, now.vectors / now.size):
         return None
