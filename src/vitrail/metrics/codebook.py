@@ -49,7 +49,7 @@ def usage(counts: Tensor) -> CodebookUse:
         raise UsageError(f"wants counts (Q, K) with some tokens in every level, got shape {tuple(counts.shape)}")
     bits = float(entropy(counts.double() / total).mean())
     dead = int((counts == 0).sum())
-    return CodebookUse(usage=1 - dead / counts.numel(), perplexity=2.0**bits, bits=bits, dead=dead)
+    return CodebookUse(usage=(counts.numel() - dead) / counts.numel(), perplexity=2.0**bits, bits=bits, dead=dead)
 
 
 def entropy(probability: Tensor) -> Tensor:
