@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vitrail.bottlenecks import _weighing
-from vitrail.bottlenecks._weighing import drawn, entropies, indecision, mixed, most_likely, spread, towards
+from vitrail.bottlenecks._weighing import drawn, entropies, indecision, mixed, spread, towards
 
 ROWS, CODES, WIDTH = 23, 10, 3
 CHUNKS = (1, CODES, 4 * CODES, 1 << 20)  # scores at a time: one row, one row, four rows, all
@@ -159,12 +159,6 @@ def test_codes_are_drawn_with_their_probabilities(monkeypatch: pytest.MonkeyPatc
     _, winners = drawn(torch.ones(20_000, 1), logits[:, None], torch.eye(3), torch.tensor(1.0))
     torch.testing.assert_close(torch.bincount(winners) / 20_000, logits.softmax(0), atol=0.015, rtol=0)
     assert not torch.equal(winners[:100], winners[100:200])
-
-
-def test_the_most_likely_has_the_largest_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_weighing, "CHUNK", 3 * CODES)
-    queries, keys, _ = tensors()
-    assert torch.equal(most_likely(queries, keys), (queries @ keys.T).argmax(1))
 
 
 class Largest(TorchDispatchMode):

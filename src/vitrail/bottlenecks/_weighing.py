@@ -83,12 +83,6 @@ def spread(vectors: Tensor, values: Tensor, everywhere: bool) -> Tensor:
     return (_mean_of_processes(mean) if everywhere else mean).clamp_min(1e-8)
 
 
-def most_likely(queries: Tensor, keys: Tensor) -> Tensor:
-    """(N,) the key with the largest product; what is not finite gets some index below K."""
-    with torch.no_grad():
-        return torch.cat([(rows @ keys.T).argmax(1) for rows in queries.split(_rows(keys))])
-
-
 class _Again(torch.autograd.Function):
     """A function of tensors that keeps its arguments only and runs again when its gradient is due.
 

@@ -26,7 +26,7 @@ class Config(PartConfig):
     channels: int = Field(16, ge=1, description="dimensions in which codes are compared")
     sphere: bool = Field(False, description="compare directions only: vectors and codes are scaled to one length")
     temperature: float = Field(
-        0.5, gt=0, description="of the weights, in mean squared distances from a vector to its nearest code"
+        1.0, gt=0, description="of the weights, in mean squared distances from a vector to its nearest code"
     )
     entropy: bool = Field(False, description="report the term `entropy`: unsure vectors less unevenly used codes, nats")
     revive: float = Field(
