@@ -191,6 +191,13 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("case", ["vq-sphere", "vq-plain", "vq-gradient"])
+def test_codes_are_revived_meanwhile(case: str) -> None:
+    name, settings = drill.CASES[case]
+    revived, left = (drill.train(drill.build(name, **{**settings, **off})) for off in ({}, {"revive": 0.0}))
+    assert not torch.equal(revived.codebook(), left.codebook())
+
+
 @pytest.mark.parametrize("case", drill.CASES)
 def test_two_processes_hold_the_same_state_to_the_bit(two: Path, case: str) -> None:
     first, second = (safetensors.torch.load_file(two / f"{case}-{rank}.safetensors") for rank in range(2))

@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 
 import vitrail.bottlenecks
 from vitrail.bottlenecks import _nearest
-from vitrail.bottlenecks._nearest import assigned, gathered, kmeans, nearest, of_first, pick, summed
+from vitrail.bottlenecks._nearest import assigned, kmeans, nearest, pick
 
 
 @pytest.mark.parametrize("points", [1, 7, 100, 512])
@@ -102,10 +102,3 @@ def test_pick_repeats_only_where_it_must(available: int, wanted: int) -> None:
     assert len(chosen) == wanted
     assert len(set(chosen)) == min(available, wanted)
     assert set(chosen) <= set(range(available))
-
-
-def test_alone_nothing_is_exchanged() -> None:
-    x = torch.randn(3)
-    assert summed(x) is x
-    assert gathered(x) is x
-    assert of_first(x) is x

@@ -113,9 +113,9 @@ def test_a_short_healthy_run_is_told_nothing(tmp_path: Path, caplog: pytest.LogC
         ),
         (
             "vqvae",
-            {"bottleneck": "lfq", "bottleneck__size": 512, "weights__entropy": 0, "bottleneck__whiten": False},
+            {"bottleneck": "lfq", "bottleneck__size": 512, "weights__entropy": 0, "weights__evenness": 0},
             "few-codes",
-            "weights.entropy=0.1",
+            "weights.entropy=0.001",
         ),
         ("vae", {"weights__kl": 1000}, "posterior-collapse", "weights.kl=1"),
     ],

@@ -77,9 +77,9 @@ def test_few_codes_names_the_numbers_the_cause_and_the_fix() -> None:
         ({"weights__commitment": 0.0}, {}, ("weights.commitment=0.25",)),
         ({}, {}, ("bottleneck.channels=8", "training.codec.lr=0.001", "bottleneck.size=32")),
         (
-            {"bottleneck": "lfq", "weights__entropy": 0.0, "bottleneck__whiten": False},
-            {"entropy": -1.0},
-            ("weights.entropy=0.1", "bottleneck.whiten=true"),
+            {"bottleneck": "lfq", "weights__entropy": 0.0, "weights__evenness": 0.0},
+            {"entropy": -1.0, "evenness": 1.0},
+            ("weights.entropy=0.001", "weights.evenness=0.01"),
         ),
     ],
 )
@@ -143,9 +143,9 @@ def test_posterior_collapse() -> None:
 def test_one_position_and_the_rim_of_a_lattice() -> None:
     found = judged(condition(position_bits=(8.0, 0.1, 0.1, 0.1)))
     assert [each.name for each in found] == ["one-position"]
-    made = recipe(bottleneck="fsq", bottleneck__whiten=False)
-    (found_rim,) = judged(condition(made, outermost=0.97))
-    assert found_rim.fixes == ("bottleneck.whiten=true", "training.codec.lr=0.001")
+    made = recipe(bottleneck="fsq", weights__evenness=0.0)
+    (found_rim,) = judged(condition(made, outermost=0.97, terms={"evenness": 3.0}))
+    assert found_rim.fixes == ("weights.evenness=0.03", "training.codec.lr=0.001")
 
 
 def test_every_rule_bears_an_empty_condition() -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.bottlenecks._nearest import summed
+from vitrail.bottlenecks._processes import averaged
 
 MOST = 24  # bits of a code
 EXACT = 20  # bits up to which the batch entropy is that of whole codes
@@ -62,7 +62,7 @@ def batch_entropy(logits: Tensor, shared: bool = False) -> Tensor:
     Exact up to EXACT bits. More are cut into groups, and the sum of the entropies of groups is an upper bound.
     """
     groups = logits.tensor_split(-(-logits.shape[1] // EXACT), dim=1)
-    return torch.stack([_entropy(_mean_over_processes(_mean(group), shared)) for group in groups]).sum()
+    return torch.stack([_entropy(averaged(_mean(group), shared)) for group in groups]).sum()
 
 
 def _mean(logits: Tensor) -> Tensor:
@@ -81,14 +81,6 @@ def _patterns(logits: Tensor) -> Tensor:
         both = torch.stack([-bit, bit], dim=1).sigmoid()  # of 0 and of 1
         table = (table[:, :, None] * both[:, None, :]).flatten(1)
     return table
-
-
-def _mean_over_processes(table: Tensor, shared: bool) -> Tensor:
-    """The mean of all processes' tables; its gradient is that of the joined batch once gradients are averaged over processes."""
-    if not shared:
-        return table
-    own = table.detach()
-    return table + (summed(own) / summed(own.new_ones(())) - own)
 
 
 def _entropy(table: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vitrail.bottlenecks._nearest import assigned, gathered, kmeans, nearest, of_first, pick, summed
+from vitrail.bottlenecks._nearest import assigned, kmeans, nearest, pick
+from vitrail.bottlenecks._processes import gathered, of_first, summed
 from vitrail.types import Config as PartConfig
 
 PATIENCE = 10  # vectors that an even share would have won meanwhile: the memory by which a code is judged dead

@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -137,28 +136,3 @@ def pick(available: int, wanted: int, generator: torch.Generator) -> Tensor:
     """Indices of `wanted` of `available` rows, without repeats while there are enough."""
     order = torch.randperm(available, generator=generator)
     return order.repeat(-(-wanted // available))[:wanted]
-
-
-def summed(tensor: Tensor) -> Tensor:
-    """The sum over all processes; the tensor itself where there is one."""
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        tensor = tensor.clone()
-        dist.all_reduce(tensor)
-    return tensor
-
-
-def gathered(tensor: Tensor) -> Tensor:
-    """(N, ...) of every process, joined in the order of ranks, which is the order of the global batch."""
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, tensor.contiguous())
-        tensor = torch.cat(parts)
-    return tensor
-
-
-def of_first(tensor: Tensor) -> Tensor:
-    """What the first process holds: a GPU does not add up twice in the same order, so others may differ in the last bit."""
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        tensor = tensor.contiguous()
-        dist.broadcast(tensor, src=0)
-    return tensor

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vitrail.bottlenecks._nearest import summed
+from vitrail.bottlenecks._processes import averaged
 
 CHUNK = 1 << 22  # scores at a time, 16 MiB; a row is never cut
 TINY = torch.finfo(torch.float32).tiny
@@ -46,8 +46,7 @@ def entropies(queries: Tensor, keys: Tensor, everywhere: bool) -> tuple[Tensor, 
     """
     each, sums = zip(*_by_rows(_uncertainty, queries, keys), strict=True)
     mean = sum(sums[1:], sums[0]) / len(queries)
-    if everywhere:
-        mean = mean + (_mean_of_processes(mean.detach()) - mean).detach()
+    mean = averaged(mean, everywhere)
     return torch.cat(each), -(mean * mean.clamp_min(TINY).log()).sum()
 
 
@@ -80,7 +79,7 @@ def spread(vectors: Tensor, values: Tensor, everywhere: bool) -> Tensor:
     A mixture of K Gaussians fitted to the vectors has about the temperature 2 / C in this unit.
     """
     mean = (vectors - values).square().sum(-1).mean()
-    return (_mean_of_processes(mean) if everywhere else mean).clamp_min(1e-8)
+    return averaged(mean, everywhere).clamp_min(1e-8)
 
 
 class _Again(torch.autograd.Function):
@@ -134,7 +133,3 @@ def _uncertainty(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     logs = (queries @ keys.T).log_softmax(1)
     shares = logs.exp()
     return -(shares * logs).sum(1), shares.sum(0)
-
-
-def _mean_of_processes(tensor: Tensor) -> Tensor:
-    return summed(tensor) / summed(torch.ones((), device=tensor.device))

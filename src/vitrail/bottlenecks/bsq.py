@@ -1,7 +1,7 @@
 """Binary spherical quantization: vectors lie on the unit sphere, and codes are the corners of the cube inside it.
 
-Source: Zhao et al. 2024, "Image and video tokenization with binary spherical quantization", section 4. Different from it,
-channels are whitened before they go onto the sphere: signs of channels that are far from 0, or alike, use a few codes only.
+Source: Zhao et al. 2024, "Image and video tokenization with binary spherical quantization", section 4. The term `evenness` is an
+addition, judged before vectors go onto the sphere: signs of channels that are far from 0, or alike, use a few codes only.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from vitrail.bottlenecks._bits import MOST, channels_for, numbered, power_of_two, signs, spread
-from vitrail.bottlenecks._bottleneck import Bottleneck, use
-from vitrail.bottlenecks._whitened import Projection
+from vitrail.bottlenecks._bottleneck import Bottleneck, Pointwise, use
+from vitrail.bottlenecks._evenness import unevenness
 from vitrail.types import Config as PartConfig
 from vitrail.types import Latent
 
@@ -25,14 +25,13 @@ SHORTEST = 1e-4  # length from which vectors have a direction; it bounds the gra
 class Config(PartConfig):
     """Binary spherical quantization."""
 
-    usual_weights: ClassVar = {"entropy": 0.1}
+    usual_weights: ClassVar = {"entropy": 0.001, "evenness": 0.01}
 
     size: int = Field(1024, ge=1, le=1 << MOST, description="K, number of codes, a power of 2")
     temperature: float = Field(
         0.1, gt=0, description="how far from 0 a channel must be for a sure bit; vectors have length 1"
     )
     diversity: float = Field(1.0, ge=0, description="weight of even use within the entropy term")
-    whiten: bool = Field(True, description="bring channels to mean 0 and covariance 1 first; false: as in the paper")
 
     @field_validator("size")
     @classmethod
@@ -56,13 +55,17 @@ class BinarySpherical(Bottleneck):
         super().__init__()
         self.config, self.size, self.channels = config, config.size, channels_for(config.size)
         self.corner = self.channels**-0.5  # magnitude of every channel of a code
-        self.project = Projection(width, self.channels, config.whiten)
+        self.project = Pointwise(width, self.channels)
 
     def squeeze(self, h: Tensor) -> Latent:
-        vectors = F.normalize(self.project(h).movedim(1, -1), dim=-1, eps=SHORTEST)  # (B, *S, C)
+        free = self.project(h).movedim(1, -1)  # (B, *S, C)
+        vectors = F.normalize(free, dim=-1, eps=SHORTEST)
         codes = numbered(vectors > 0, self.size).unsqueeze(1)
         logits = 4 * self.corner / self.config.temperature * vectors.flatten(0, -2)  # (N, C)
-        terms = {"entropy": spread(logits, self.config.diversity, shared=self.training)}
+        terms = {
+            "entropy": spread(logits, self.config.diversity, shared=self.training),
+            "evenness": unevenness(free, everywhere=self.training),
+        }
         z = self.values(codes)
         if self.training:
             z = z + (vectors - vectors.detach()).movedim(-1, 1)
@@ -73,6 +76,3 @@ class BinarySpherical(Bottleneck):
 
     def codebook(self, level: int = 0) -> Tensor:
         return self.corner * signs(torch.arange(self.size, device=self.progress.device), self.channels)
-
-    def after_step(self) -> None:
-        self.project.after_step()

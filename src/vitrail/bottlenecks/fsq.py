@@ -1,22 +1,21 @@
 """Finite scalar quantization: every channel is rounded to one of a few values, and a code is the combination.
 
-Source: Mentzer et al. 2023, "Finite scalar quantization: VQ-VAE made simple". Different from it, channels are whitened first.
-A standard normal through tanh is nearly even, so all values are in use from the first step: of 5 to 8 values each has between
-0.8 and 1.3 times an even share. Otherwise a small projection uses the middle values only, and a large one gets no gradient.
+Source: Mentzer et al. 2023, "Finite scalar quantization: VQ-VAE made simple". The term `evenness` is an addition: a standard normal
+through tanh is nearly even (of 5 to 8 values each has 0.8 to 1.3 times an even share), so channels are drawn to one.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from vitrail.bottlenecks._bottleneck import Bottleneck, use
-from vitrail.bottlenecks._whitened import Projection
+from vitrail.bottlenecks._bottleneck import Bottleneck, Pointwise, use
+from vitrail.bottlenecks._evenness import unevenness
 from vitrail.types import Config as PartConfig
 from vitrail.types import Latent
 
@@ -36,6 +35,8 @@ EDGE = 1e-3  # by which the outer values' range is wider, so that tanh reaches t
 class Config(PartConfig):
     """Finite scalar quantization. The actual number of codes is the product of the levels."""
 
+    usual_weights: ClassVar = {"evenness": 0.03}
+
     size: int | None = Field(
         None, ge=1, le=LARGEST, description="K, number of codes wanted; levels are chosen that come close"
     )
@@ -44,7 +45,6 @@ class Config(PartConfig):
         min_length=1,
         description="values per channel, in place of size; neither: 8, 5, 5, 5, which makes 1000 codes",
     )
-    whiten: bool = Field(True, description="bring channels to mean 0 and covariance 1 first; false: as in the paper")
 
     @model_validator(mode="after")
     def _agree(self) -> Config:
@@ -101,28 +101,27 @@ class FiniteScalar(Bottleneck):
         self.register_buffer("sides", torch.tensor(sides), persistent=False)  # (C,) values per channel
         worth = [math.prod(sides[:channel]) for channel in range(len(sides))]
         self.register_buffer("worth", torch.tensor(worth), persistent=False)  # (C,) of a digit in a code's number
-        self.project = Projection(width, self.channels, config.whiten)
+        self.project = Pointwise(width, self.channels)
 
     def squeeze(self, h: Tensor) -> Latent:
-        bounded = self._bounded(self.project(h).movedim(1, -1))  # (B, *S, C)
+        vectors = self.project(h).movedim(1, -1)  # (B, *S, C)
+        bounded = self._bounded(vectors)
         half = self.sides // 2
         digits = (bounded.round().long() + half).clamp(min=torch.zeros_like(half), max=self.sides - 1)
         codes = (digits * self.worth).sum(-1).unsqueeze(1)
         z = self.values(codes)
         if self.training:
             z = z + ((bounded - bounded.detach()) / half.clamp_min(1)).movedim(-1, 1)
-        return Latent(z, codes, stats=use(codes, self.size))
+        return Latent(z, codes, {"evenness": unevenness(vectors, everywhere=self.training)}, use(codes, self.size))
 
     def _bounded(self, vectors: Tensor) -> Tensor:
         """(..., C) -> (..., C) that rounds to -L // 2 ... (L - 1) // 2.  Mentzer et al. 2023, appendix A.1.
 
-        Even L: a shift puts 0 in the middle of a value, but not where channels are whitened, since it would waste half of them,
-        nor at L = 2, where it would put the border between the two at -3.8.
+        Even L: a shift puts 0 in the middle of a value, but not at L = 2, where it would put the border between the two at -3.8.
         """
         reach = (self.sides - 1) * (1 + EDGE) / 2
         offset = 0.5 * (self.sides % 2 == 0)
-        shifted = (self.sides > 2) & (not self.project.whiten)
-        shift = torch.where(shifted, offset / reach.clamp_min(0.5), 0.0).atanh()
+        shift = torch.where(self.sides > 2, offset / reach.clamp_min(0.5), 0.0).atanh()
         return (vectors + shift).tanh() * reach - offset
 
     def values(self, codes: Tensor) -> Tensor:
@@ -135,6 +134,3 @@ class FiniteScalar(Bottleneck):
 
     def codebook(self, level: int = 0) -> Tensor:
         return self._points(torch.arange(self.size, device=self.sides.device))
-
-    def after_step(self) -> None:
-        self.project.after_step()

@@ -54,6 +54,10 @@ class Condition:
         """What a term counts now; None where there is no such term."""
         return self.weights.get(term, 1.0) if term in self.terms else None
 
+    def usual(self, term: str) -> str:
+        """The fix for a term that is weighed wrongly: what the bottleneck's terms usually weigh."""
+        return f"weights.{term}={self.recipe.bottleneck.usual_weights.get(term, 1.0)}"
+
     def takes(self, fix: str) -> bool:
         """Whether the recipe knows this setting and has another value now."""
         key, term = fix.partition("=")[0], fix.partition("=")[0].removeprefix("weights.")
@@ -132,7 +136,7 @@ def outputs_run_away(now: Condition) -> Finding | None:
         return None
     said = f"bottleneck: the commitment term grew {after / before:.0f} times since the warm-up, to {after:.2g}"
     if weight == 0:
-        return Finding("outputs-run-away", said, "its weight is 0", ("weights.commitment=0.25",))
+        return Finding("outputs-run-away", said, "its weight is 0", (now.usual("commitment"),))
     fixes = (f"weights.commitment={4 * weight:g}", "bottleneck.sphere=true", _slower(now))
     return Finding("outputs-run-away", said, "the encoder runs away from its codes", fixes)
 
@@ -165,7 +169,7 @@ def only_the_rim(now: Condition) -> Finding | None:
         return None
     said = f"codebook: {now.outermost:.0%} of the codes' coordinates are the outermost of their axis"
     cause = "the encoder's outputs are far too large for the lattice"
-    return Finding("only-the-rim", said, cause, ("bottleneck.whiten=true", _slower(now)))
+    return Finding("only-the-rim", said, cause, (now.usual("evenness"), _slower(now)))
 
 
 RULES: tuple[Rule, ...] = (
@@ -193,12 +197,12 @@ def _invited(now: Condition) -> list[tuple[str, tuple[str, ...]]]:
     learning, channels = now.setting("bottleneck.codebook"), now.setting("bottleneck.channels")
     others = ("bottleneck.codebook=ema", "bottleneck.codebook=simvq")
     known = {
-        "the entropy term has weight 0": (now.weight("entropy") == 0, ("weights.entropy=0.1",)),
-        "channels are not whitened": (now.setting("bottleneck.whiten") is False, ("bottleneck.whiten=true",)),
+        "the entropy term has weight 0": (now.weight("entropy") == 0, (now.usual("entropy"),)),
+        "the evenness term has weight 0": (now.weight("evenness") == 0, (now.usual("evenness"),)),
         "revival is off": (now.setting("bottleneck.revive") == 0, ("bottleneck.revive=0.05",)),
         "only codes that win learn from a gradient": (learning == "gradient", others),
         f"{channels} dimensions are many to fill": (isinstance(channels, int) and channels > 32, FEWER),
-        "the commitment term has weight 0": (now.weight("commitment") == 0, ("weights.commitment=0.25",)),
+        "the commitment term has weight 0": (now.weight("commitment") == 0, (now.usual("commitment"),)),
     }
     return [(cause, fixes) for cause, (applies, fixes) in known.items() if applies]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vitrail.bottlenecks._nearest import gathered
+from vitrail.bottlenecks._processes import gathered
 from vitrail.metrics import codebook
 
 LEAST, PER_CODE = 1 << 16, 10  # tokens of a level in half a window: at least, and for each code

@@ -1,0 +1,49 @@
+"""What several processes have together: sums, means and joined batches. Alone, everything is as it is."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def several() -> bool:
+    """Whether there are other processes."""
+    return dist.is_initialized() and dist.get_world_size() > 1
+
+
+def summed(tensor: Tensor) -> Tensor:
+    """The sum over all processes; the tensor itself where there is one."""
+    if several():
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def averaged(tensor: Tensor, everywhere: bool = True) -> Tensor:
+    """The mean over all processes; the tensor itself where there is one, or where it is not wanted `everywhere`.
+
+    Its gradient is that of the local part times the number of processes: once gradients are averaged over processes, they are those
+    of one process with the whole batch. (An all-reduce in place of it has no gradient, or one that is counted twice.)
+    """
+    if not (everywhere and several()):
+        return tensor
+    own = tensor.detach()
+    return tensor + (summed(own) / dist.get_world_size() - own)
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """(N, ...) of every process, joined in the order of ranks, which is the order of the global batch."""
+    if several():
+        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        tensor = torch.cat(parts)
+    return tensor
+
+
+def of_first(tensor: Tensor) -> Tensor:
+    """What the first process holds: a GPU does not add up twice in the same order, so others may differ in the last bit."""
+    if several():
+        tensor = tensor.contiguous()
+        dist.broadcast(tensor, src=0)
+    return tensor
