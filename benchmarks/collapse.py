@@ -1,6 +1,6 @@
 """Does a large codebook collapse, and does it pay? Every quantizer with its defaults, several sizes and seeds, on CIFAR-10.
 
-    python benchmarks/collapse.py [--budget "40k images"] [--seeds 3] [--quantizers vq simvq fsq lfq] [--sizes 1024 4096 16384]
+    python benchmarks/collapse.py [--budget "25k images"] [--seeds 3] [--quantizers vq simvq fsq lfq] [--sizes 1024 4096 16384]
 
 Each cell is the recipe `vqvae` without its prior and with another bottleneck. Codes in use are counted over 200,000 latents of
 training pictures; PSNR is that of the held-out pictures. A budget in pictures gives every cell the same steps on the same
@@ -96,7 +96,7 @@ def _asked() -> argparse.Namespace:
     parser = options(__doc__)
     parser.add_argument("--data", default=str(DATA / "cifar10_train20000_webp.npz"))
     parser.add_argument("--out", type=Path, default=Path("runs/collapse"))
-    parser.add_argument("--budget", default="40k images", help="of every cell")
+    parser.add_argument("--budget", default="25k images", help="of every cell")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--quantizers", nargs="+", choices=tuple(QUANTIZERS), default=list(JUDGED))
     parser.add_argument("--sizes", nargs="+", type=int, default=[1024, 4096, 16384])
