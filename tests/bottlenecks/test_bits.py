@@ -5,14 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import joined
 import pytest
 import safetensors.torch
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from watch import Largest
 
 from vitrail import catalog
 from vitrail.bottlenecks import _bits
@@ -28,19 +27,6 @@ def over_all_codes(z: Tensor, temperature: float) -> Tensor:
     """(N, 2^d) softmax of 2 z c / tau."""
     codes = signs(torch.arange(2 ** z.shape[1]), z.shape[1]).to(z.dtype)
     return (2 * z @ codes.T / temperature).softmax(1)
-
-
-class Largest(TorchDispatchMode):
-    """Sees every tensor that is made and remembers the size of the largest."""
-
-    values = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        self.values = max(
-            self.values, *(x.numel() for x in torch.utils._pytree.tree_leaves(made) if isinstance(x, Tensor))
-        )
-        return made
 
 
 @pytest.mark.parametrize("temperature", [0.03, 1.0, 30.0])
@@ -103,6 +89,20 @@ def test_no_table_of_vectors_times_codes_is_made() -> None:
     with Largest() as largest:
         spread(logits, 1.0, shared=False).backward()
     assert largest.values <= 2 * 4096 * 512  # 4096 x 2^18 would be 256 times as many
+
+
+def test_many_vectors_are_weighed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of latents of a few hundred pictures would need gigabytes at once."""
+    whole, parts = cloud(9).requires_grad_(), cloud(9).requires_grad_()
+    expected = batch_entropy(whole)
+    expected.backward()
+    monkeypatch.setattr(_bits, "CHUNK", 7 << 5)
+    with Largest() as largest:
+        found = batch_entropy(parts)
+        found.backward()
+    assert largest.values <= 2 * (7 << 5) + 2**9
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(parts.grad, whole.grad)
 
 
 def test_two_processes_have_the_entropy_and_the_gradient_of_the_joined_batch(tmp_path: Path) -> None:

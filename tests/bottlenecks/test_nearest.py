@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from sklearn.cluster import KMeans
+from watch import Largest
 
 import vitrail.bottlenecks
 from vitrail.bottlenecks import _nearest
@@ -17,6 +18,17 @@ def test_nearest_is_the_smallest_distance_however_it_is_cut(points: int, monkeyp
     monkeypatch.setattr(_nearest, "POINTS", points)
     vectors, codebook = torch.randn(333, 5), torch.randn(20, 5)
     assert torch.equal(nearest(vectors, codebook), torch.cdist(vectors.double(), codebook.double()).argmin(1))
+
+
+@pytest.mark.parametrize("size", [20, 300])  # one block of codes, and two
+def test_many_vectors_of_one_block_are_looked_at_in_parts(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, codebook = torch.randn(333, 5), torch.randn(size, 5)
+    whole = nearest(vectors, codebook)
+    for name, fewer in (("POINTS", 16), ("CODES", _nearest.BLOCK), ("CLOSELY", 7)):
+        monkeypatch.setattr(_nearest, name, fewer)
+    with Largest() as largest:
+        assert torch.equal(nearest(vectors, codebook), whole)
+    assert largest.values < 333 * _nearest.BLOCK  # or a small codebook's search would hold all vectors times codes
 
 
 @pytest.mark.parametrize("offset", [0.0, 10.0, 1000.0])

@@ -8,8 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from watch import Largest
 
 from vitrail.bottlenecks import _weighing
 from vitrail.bottlenecks._weighing import drawn, entropies, indecision, mixed, spread, towards
@@ -161,18 +160,6 @@ def test_codes_are_drawn_with_their_probabilities(monkeypatch: pytest.MonkeyPatc
     assert not torch.equal(winners[:100], winners[100:200])
 
 
-class Largest(TorchDispatchMode):
-    """Remembers how many elements the largest tensor had that any operation made."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        made = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        self.elements = max([self.elements, *made])
-        return result
-
-
 def _draw(queries: Tensor, keys: Tensor, table: Tensor) -> Tensor:
     return drawn(queries, keys, table, torch.tensor(0.5))[0]
 
@@ -187,6 +174,6 @@ def test_no_matrix_of_vectors_times_codes_is_made(function: Callable[..., Tensor
     vectors, table = torch.randn(256, 4, requires_grad=True), torch.randn(65_536, 4, requires_grad=True)
     with Largest() as largest:
         function(*towards(vectors, table, 1.0), table).sum().backward()
-    assert largest.elements == _weighing.CHUNK < 256 * 65_536
+    assert largest.values == _weighing.CHUNK < 256 * 65_536
     assert vectors.grad.isfinite().all()
     assert table.grad.isfinite().all()

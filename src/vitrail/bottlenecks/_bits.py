@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrail.bottlenecks._processes import averaged
+from vitrail.bottlenecks._weighing import Again
 
 MOST = 24  # bits of a code
 EXACT = 20  # bits up to which the batch entropy is that of whole codes
+CHUNK = 1 << 22  # probabilities of half codes at a time, 16 MiB; more are made again for the gradient, not kept
 
 
 def power_of_two(size: int) -> int:
@@ -70,8 +72,19 @@ def _mean(logits: Tensor) -> Tensor:
 
     Halves are independent given the vector: the table is one product of (2^a, N) with (N, 2^b).
     """
+    rows = CHUNK >> (logits.shape[1] - logits.shape[1] // 2)
+    if len(logits) <= rows:
+        return _sum(logits)[0] / len(logits)
+    total = logits.new_zeros(())
+    for some in logits.split(rows):
+        total = total + Again.apply(_sum, some)[0]
+    return total / len(logits)
+
+
+def _sum(logits: Tensor) -> tuple[Tensor]:
+    """The table of `_mean`, but the sum."""
     half = logits.shape[1] // 2
-    return _patterns(logits[:, :half]).T @ _patterns(logits[:, half:]) / len(logits)
+    return (_patterns(logits[:, :half]).T @ _patterns(logits[:, half:]),)
 
 
 def _patterns(logits: Tensor) -> Tensor:

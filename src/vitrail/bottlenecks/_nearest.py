@@ -18,6 +18,7 @@ from torch import Tensor
 POINTS, CODES = 256, 2048
 SLAB = 2**26  # scores at a time, 256 MiB, where there is neither such a cache nor the fused kernel
 BLOCK = 256  # codes per block; only the winning block of each vector is looked at closely
+CLOSELY = 2**16  # vectors at a time that are looked at closely in one block, 64 MiB of scores
 
 
 def _can_fuse() -> bool:
@@ -91,7 +92,9 @@ def _winning_blocks(points: Tensor, codes: Tensor) -> Tensor:
     Tiles have codes first: the minimum over codes then runs along whole vector registers, four times as fast as along a row.
     """
     blocks, tile = len(codes) // BLOCK, points.new_empty(CODES * POINTS)
-    winners = points.new_empty(len(points), dtype=torch.int64)
+    winners = points.new_zeros(len(points), dtype=torch.int64)
+    if blocks == 1:
+        return winners
     for part, winner in zip(points.split(POINTS), winners.split(POINTS), strict=True):
         columns, lowest = part.T.contiguous(), points.new_empty(blocks, len(part))
         for some, low in zip(codes.split(CODES), lowest.split(CODES // BLOCK), strict=True):
@@ -106,9 +109,10 @@ def _within(points: Tensor, codes: Tensor, block: Tensor) -> Tensor:
     order = block.argsort(stable=True)
     counts = torch.bincount(block, minlength=len(codes) // BLOCK).tolist()
     found = [
-        (some @ part.T).min(0).indices
+        (some @ few.T).min(0).indices
         for some, part in zip(codes.split(BLOCK), points[order].split(counts), strict=True)
-        if len(part)
+        for few in part.split(CLOSELY)
+        if len(few)
     ]
     inside = torch.empty_like(block)
     inside[order] = torch.cat(found)

@@ -6,7 +6,7 @@ way back keeps them (Chen et al. 2016, "Training deep nets with sublinear memory
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,7 @@ def drawn(queries: Tensor, keys: Tensor, values: Tensor, temperature: Tensor) ->
     """
     seeds = torch.randint(1 << 62, (-(-len(queries) // _rows(keys)),)).tolist()
     chunks = zip(queries.split(_rows(keys)), seeds, strict=True)
-    parts = [_Again.apply(partial(_relaxed, seed=seed), rows, keys, values, temperature) for rows, seed in chunks]
+    parts = [Again.apply(partial(_relaxed, seed=seed), rows, keys, values, temperature) for rows, seed in chunks]
     mixtures, winners = zip(*parts, strict=True)
     return torch.cat(mixtures), torch.cat(winners)
 
@@ -44,9 +44,11 @@ def entropies(queries: Tensor, keys: Tensor, everywhere: bool) -> tuple[Tensor, 
     everywhere: the mean is that over all processes. Its gradient is the local rows' share times the number of processes, so that
     gradients averaged over processes are those of one process with the whole batch.
     """
-    each, sums = zip(*_by_rows(_uncertainty, queries, keys), strict=True)
-    mean = sum(sums[1:], sums[0]) / len(queries)
-    mean = averaged(mean, everywhere)
+    each, total = [], keys.new_zeros(len(keys))
+    for few, shares in _by_rows(_uncertainty, queries, keys):
+        each.append(few)
+        total = total + shares  # at once, since the K numbers of all chunks together would be many
+    mean = averaged(total / len(queries), everywhere)
     return torch.cat(each), -(mean * mean.clamp_min(TINY).log()).sum()
 
 
@@ -82,7 +84,7 @@ def spread(vectors: Tensor, values: Tensor, everywhere: bool) -> Tensor:
     return averaged(mean, everywhere).clamp_min(1e-8)
 
 
-class _Again(torch.autograd.Function):
+class Again(torch.autograd.Function):
     """A function of tensors that keeps its arguments only and runs again when its gradient is due.
 
     torch.utils.checkpoint does the same at the price of importing the compiler, seconds before the first step.
@@ -108,9 +110,10 @@ class _Again(torch.autograd.Function):
         return None, *(leaf.grad for leaf in leaves)
 
 
-def _by_rows(chunk: Callable[..., tuple[Tensor, ...]], queries: Tensor, keys: Tensor, *others: Tensor) -> list[Any]:
+def _by_rows(chunk: Callable[..., tuple[Tensor, ...]], queries: Tensor, keys: Tensor, *others: Tensor) -> Iterator[Any]:
     """What `chunk` makes of every few rows; only that is kept."""
-    return [_Again.apply(chunk, rows, keys, *others) for rows in queries.split(_rows(keys))]
+    for rows in queries.split(_rows(keys)):
+        yield Again.apply(chunk, rows, keys, *others)
 
 
 def _rows(keys: Tensor) -> int:
