@@ -41,6 +41,15 @@ def test_numbers_are_those_of_the_metrics(codec: Codec, codes: torch.Tensor) -> 
     assert len(level.neighbours) == SIZE
 
 
+def test_a_single_code_has_no_neighbours() -> None:
+    recipe = catalog.find("recipes", "vqvae").recipe()
+    codec = build_codec(recipe.vary(network__widths=(8, 16), bottleneck__size=1), SPEC).eval()
+    found = codebook.report(codec, torch.zeros(3, 1, *codec.latent_spec().grid, dtype=torch.int32), 256)
+    (level,) = found.printed()["levels"]
+    assert (level["neighbours"], level["bits"], level["usage"]) == ({}, 0.0, 1.0)
+    assert len(found.levels[0].pictures) == 1
+
+
 def test_the_atlas_is_the_mean_of_what_is_decoded_around_a_code(codec: Codec, codes: torch.Tensor) -> None:
     (level,) = codebook.report(codec, codes, 5).levels
     counts = count(codes, SIZE)[0]

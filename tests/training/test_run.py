@@ -216,6 +216,12 @@ def test_without_a_prior(name: str, tmp_path: Path) -> None:
         assert ("latent" in held.keys()) == (name == "vqvae")  # noqa: SIM118 - codes are counted, z is not wanted
 
 
+def test_a_single_code_says_nothing_and_is_no_mistake(tmp_path: Path) -> None:
+    model = run.train(tiny(**{"bottleneck.size": 1}), "digits", tmp_path / "run")
+    assert not model.encode(torch.rand(2, 1, 8, 8)).codes.any()
+    assert "codes out of 1, which say nothing" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_a_continuous_prior_of_a_discrete_codec_learns_from_its_z(tmp_path: Path) -> None:
     changes = {**BRIEF, "bottleneck.size": 16, "prior": "mixture", "prior.components": 1}
     made = run.train(override(catalog.find("recipes", "vqvae").recipe(), changes), "digits", tmp_path / "run")

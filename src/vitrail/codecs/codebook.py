@@ -40,14 +40,12 @@ class Level:
     def printed(self) -> dict[str, Any]:
         """JSON form without the pictures."""
         ranks = _ranks(len(self.histogram))
-        spread = self.neighbours.double().quantile(self.neighbours.new_tensor([0, 0.05, 0.5, 0.95, 1]).double())
-        names = ("min", "5%", "median", "95%", "max")
         atlas = [
             {"code": int(code), "share": float(share)} for code, share in zip(self.codes, self.shares, strict=True)
         ]
         return {
             **asdict(self.use),
-            "neighbours": dict(zip(names, spread.tolist(), strict=True)) if len(self.neighbours) else {},
+            "neighbours": _spread_of(self.neighbours) if len(self.neighbours) else {},
             "outermost": self.outermost,
             "histogram": {"rank": ranks.tolist(), "share": self.histogram[ranks - 1].tolist()},
             "position_bits": self.position_bits.tolist(),
@@ -155,6 +153,13 @@ def _spread(codes: Tensor, codec: Codec) -> Tensor:
     """The codes of as many pictures as the atlas needs, evenly spaced."""
     wanted = min(len(codes), max(FEWEST, min(MOST, VALUES // math.prod(codec.shape))))
     return codes[torch.arange(wanted) * len(codes) // wanted]
+
+
+def _spread_of(values: Tensor) -> dict[str, float]:
+    """Quantiles by name."""
+    names = {"min": 0.0, "5%": 0.05, "median": 0.5, "95%": 0.95, "max": 1.0}
+    found = values.double().quantile(torch.tensor(list(names.values()), dtype=torch.float64))
+    return dict(zip(names, found.tolist(), strict=True))
 
 
 def _ranks(last: int) -> Tensor:

@@ -75,7 +75,7 @@ def _sizes(facts: Facts) -> Iterator[Figure]:
         yield Figure("Codes in use", number(100 * use.usage), "%", f"of {facts.latent.size:,}, over the training set")
     if facts.latent.size:
         rate = bits(facts) / math.prod(facts.spec.space)
-        ratio = f"{number(smaller(facts))} times smaller than 8{HYPHEN}bit"
+        ratio = f"{number(smaller(facts))} times smaller than 8{HYPHEN}bit" if rate else "one code says nothing"
         yield Figure("Rate", number(rate), "bits/pixel", ratio)
     yield Figure("Weights", f"{facts.weights:,}", "", "codec and prior" if facts.recipe.prior else "codec")
     images = sum(lines[-1]["images"] for lines in facts.lines.values() if lines)
@@ -88,7 +88,7 @@ def bits(facts: Facts) -> float:
 
 
 def smaller(facts: Facts) -> float:
-    """How many times fewer bits the codes are than the 8-bit values."""
+    """How many times fewer bits the codes are than the 8-bit values; they must be more than none."""
     return 8 * math.prod(facts.spec.shape) / bits(facts)
 
 

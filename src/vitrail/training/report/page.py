@@ -64,6 +64,8 @@ def _in_short(known: Facts) -> str:
         return f"{each} {_by(latent.shape)} numbers and comes back from them."
     levels = f"{latent.levels} levels of " if latent.levels > 1 else ""
     codes = f"{levels}{_by(latent.grid)} codes out of {latent.size:,}"
+    if latent.size == 1:
+        return f"{each} {codes}, which say nothing."
     return f"{each} {codes}: {number(numbers.smaller(known))} times fewer bits than its 8{numbers.HYPHEN}bit values."
 
 
