@@ -17,7 +17,6 @@ from vitrail.types import DataSpec
 
 MEASURED = ("mean", "std")  # of the latents: what the old codec's were says nothing of the new one's
 PROJECTION = "bottleneck.project."  # the linear map from the encoder's output to z, which most bottlenecks have
-WHITENED = "bottleneck.project.linear."  # the same where running statistics follow it
 
 Tensors = Mapping[str, Tensor]
 
@@ -67,19 +66,14 @@ def _project(held: Tensors, wanted: Tensors) -> set[str]:
     """Copy the rows that both projections have. Returns the names of those that are complete."""
     complete = set()
     for kind in ("weight", "bias"):
-        old, new = (_named(tensors, PROJECTION + kind, WHITENED + kind) for tensors in (held, wanted))
-        if old is None or new is None or held[old].shape[1:] != wanted[new].shape[1:]:
+        name = PROJECTION + kind
+        if not (name in held and name in wanted and held[name].shape[1:] == wanted[name].shape[1:]):
             continue
-        rows = min(len(held[old]), len(wanted[new]))
-        wanted[new][:rows].copy_(held[old][:rows])
-        if rows == len(wanted[new]):
-            complete.add(new)
+        rows = min(len(held[name]), len(wanted[name]))
+        wanted[name][:rows].copy_(held[name][:rows])
+        if rows == len(wanted[name]):
+            complete.add(name)
     return complete
-
-
-def _named(tensors: Tensors, *names: str) -> str | None:
-    """The first of some names that there is."""
-    return next((name for name in names if name in tensors), None)
 
 
 def _places(names: Iterable[str], tensors: Tensors) -> list[str]:
