@@ -251,3 +251,10 @@ def test_statistics_of_a_batch() -> None:
     stats = made(x).stats
     assert stats["batch_usage"] == 0.75
     assert float(stats["batch_perplexity"]) == pytest.approx(math.exp(0.5 * math.log(2) + 0.5 * math.log(4)))
+
+
+def test_in_one_dimension_nothing_is_rotated() -> None:
+    """A vector on the other side of 0 than its code would get a gradient that points away from what the decoder wants."""
+    made, x = quantizer(1, estimator="rotation"), cloud(0, width=1).requires_grad_()
+    made(x).z.sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))

@@ -185,8 +185,11 @@ class Codebook(nn.Module):
 
 
 def passed(vectors: Tensor, values: Tensor, learning: Learning) -> Tensor:
-    """Exactly the values going forward; going back, a gradient for the vectors (..., C)."""
-    if learning.estimator == "straight-through":
+    """Exactly the values going forward; going back, a gradient for the vectors (..., C).
+
+    A line knows no rotation, and a reflection would turn the gradient round, so one dimension is always passed straight through.
+    """
+    if learning.estimator == "straight-through" or vectors.shape[-1] == 1:
         return vectors + (values - vectors).detach()
     turned = rotated(vectors, values.detach())
     return turned + (values - turned).detach()
