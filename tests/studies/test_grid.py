@@ -99,6 +99,7 @@ def test_a_combination_that_is_none_is_a_cell_with_a_reason(recipe: Recipe) -> N
         (("training.seed=1,2",), {}, "use --seeds"),
         (("bottleneck.size=1",), {"seeds": 0}, "--seeds wants 1 or more"),
         (("bottleneck.size=1",), {"settings": {"bottleneck.size": 2}}, "cannot be set as well"),
+        (("training.steps=1,2",), {"settings": {"training.budget": "9s"}}, "training.budget is varied"),
         (("bottleneck.size=1",), {"settings": {"training.seed": "x"}}, "wants a whole number"),
         (("prior.depth=1,2",), {}, "add --prior"),
     ],

@@ -15,6 +15,7 @@ from vitrail.model.recipe import SLOTS, Recipe, override, read_settings
 
 LONGEST = 120  # letters of a cell's name, which is a folder's
 SEED = "training.seed"
+SHORT = {"training.steps": "training.budget"}  # two ways to say one thing
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def _told_as_budget(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(axes: Sequence[Axis], settings: Mapping[str, Any], seeds: int, prior: bool) -> None:
     problems = []
-    keys = [each.key.removesuffix(".name") for each in axes]
+    keys = [SHORT.get(each.key, each.key).removesuffix(".name") for each in axes]
     if not axes:
         problems.append("--over is missing; give what to vary, for example --over bottleneck.size=128,512,2048")
     problems += [f"--over {key}: given twice" for key in dict.fromkeys(keys) if keys.count(key) > 1]
