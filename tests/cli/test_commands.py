@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from vitrail import catalog
 from vitrail.cli._pictures import METADATA, Files
 from vitrail.data.modalities import image
 from vitrail.model import folder
+from vitrail.model.model import Model
+from vitrail.types import DataSpec
 
 Vitrail = Callable[..., Any]  # the fixture of conftest.py
 
@@ -162,6 +165,12 @@ def test_info_of_a_model(vitrail: Vitrail, model: Path) -> None:
     assert facts["shape"] == [1, 8, 8]
     assert facts["bits_per_pixel"] == 4 * 4 / 64
     assert facts["fingerprint"] in vitrail("info", model).out
+
+
+def test_info_tells_the_grid_on_which_codes_lie(vitrail: Vitrail, tmp_path: Path) -> None:
+    recipe = catalog.find("recipes", "vqvae2").recipe().vary(network__widths=(8, 8), prior=None)
+    folder.save(Model.build(recipe, DataSpec(shape=(1, 32, 32))), tmp_path / "two")
+    assert "5 x 4x4 codes of 512, 0.703 bits per pixel" in vitrail("info", tmp_path / "two").out
 
 
 def test_recipes_are_listed_with_their_first_line(vitrail: Vitrail) -> None:

@@ -48,7 +48,7 @@ def about(model: Model) -> dict[str, Any]:
         "shape": spec.shape,
         "classes": spec.classes,
         "any_size": model.codec.stride > 0,
-        "latent": {"shape": latent.shape, "levels": latent.levels, "codes": latent.size},
+        "latent": {"shape": latent.shape, "grid": latent.grid, "levels": latent.levels, "codes": latent.size},
         "bits_per_pixel": tokens * math.log2(latent.size) / math.prod(spec.space) if latent.size else None,
         "weights": {
             "codec": _weights(model.codec),
@@ -74,10 +74,10 @@ def _rows(facts: Mapping[str, Any]) -> dict[str, str]:
 
 def _sizes(facts: Mapping[str, Any]) -> dict[str, str]:
     latent, weights, rate = facts["latent"], facts["weights"], facts["bits_per_pixel"]
-    grid = "x".join(map(str, latent["shape"][1:])) or "1"
+    grid = "x".join(map(str, latent["grid"] if latent["codes"] else latent["shape"][1:])) or "1"
     codes = (
         f"{latent['levels']} x {grid} codes of {latent['codes']}, {rate:.3f} bits per pixel"
-        if rate
+        if latent["codes"]
         else f"{latent['shape'][0]} x {grid} numbers"
     )
     prior = f"{weights['prior']:,}" if weights["prior"] is not None else "none"
