@@ -324,6 +324,9 @@ def test_codebook_with_its_portrait_and_findings(whole: Path) -> None:
     ]
     assert "<code>--set bottleneck.revive=0.05</code> or <code>--set bottleneck.size=64</code>." in text
     assert "<script" not in text
+    assert "pictures of the training set" in text
+    _put(whole / "codebook" / "codebook.json", {**told, "part": "heldout", "data": "elsewhere/"})
+    assert "pictures of elsewhere/" in _written(whole)
 
 
 def test_a_fine_grid_is_averaged(whole: Path) -> None:

@@ -64,9 +64,10 @@ def _portrait(facts: Facts) -> list[Html]:
         return []
     told = json.loads((folder / portrait.NUMBERS).read_text(encoding="utf-8"))
     part = {"train": "training", "heldout": "held-out"}.get(told["part"], "whole")
+    other = told.get("data", facts.source) != facts.source
     head = ("Level", "In use", "Dead", "Perplexity", "Bits per code", "Distance to the nearest other code")
     rows = (_row(i + 1, level) for i, level in enumerate(told["levels"]))
-    title = tag("h3", f"By level, over {told['samples']:,} pictures of the {part} set")
+    title = tag("h3", f"By level, over {told['samples']:,} pictures of {told['data'] if other else f'the {part} set'}")
     return [title, table("levels", head, rows), *_atlas(facts), *_maps(told["levels"])]
 
 
