@@ -78,7 +78,7 @@ def test_training_in_bf16_does_not_round_the_products() -> None:
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("high")
-        with _nearest._float32_products():
+        with _nearest.float32_products():
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "high"
     finally:

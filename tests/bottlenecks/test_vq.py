@@ -258,3 +258,19 @@ def test_in_one_dimension_nothing_is_rotated() -> None:
     made, x = quantizer(1, estimator="rotation"), cloud(0, width=1).requires_grad_()
     made(x).z.sum().backward()
     assert torch.equal(x.grad, torch.ones_like(x))
+
+
+@pytest.mark.parametrize("codebook", ["ema", "gradient"])
+def test_a_codebook_that_was_loaded_does_not_start_again(codebook: str) -> None:
+    """Where "was started" is not part of the state, the first step after a resume throws all codes away."""
+    trained = quantizer(started=False, codebook=codebook)
+    for step in range(3):
+        trained(cloud(step))
+        trained.after_step()
+    resumed = quantizer(started=False, codebook=codebook)
+    resumed.load_state_dict(trained.state_dict())
+    before = resumed.book.table().detach().clone()
+    far = 100 + cloud(9)  # where k-means would put every code
+    resumed(far)
+    resumed.after_step()
+    assert (resumed.book.table() - before).norm(dim=1).median() < 1e-6

@@ -69,3 +69,24 @@ def test_no_decay_means_no_copy_and_modes_are_put_back() -> None:
         assert not any(part.training for part in module.modules())
         assert not torch.is_grad_enabled()
     assert [part.training for part in net.modules()] == [True, True, False]
+
+
+def test_what_jumps_is_copied() -> None:
+    """A code that was moved is where it was moved to, not on its way there."""
+
+    class Book(nn.Module):
+        jumps = ("codes",)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.codes = nn.Parameter(torch.zeros(3))
+            self.turn = nn.Parameter(torch.zeros(3))
+
+    net = nn.Sequential(Book())
+    average = Average(net, 0.999)
+    for weight in net.parameters():
+        weight.data.fill_(1.0)
+    average.update(1000)
+    own = average.module()[0]
+    assert own.codes.tolist() == [1.0] * 3
+    assert 0 < float(own.turn[0]) < 0.1

@@ -33,7 +33,7 @@ class Learning(PartConfig):
     estimator: Literal["straight-through", "rotation"] = Field(
         "straight-through", description="how the gradient passes from codes to vectors: as it is, or turned and scaled"
     )
-    decay: float = Field(0.99, gt=0, lt=1, description="of the running means, per step")
+    decay: float = Field(0.99, gt=0, lt=1, description="of the running means, per step (codebook=ema)")
     revive: float = Field(
         0.05, ge=0, lt=1, description="a code that wins less than this share of an even part is moved; 0: never"
     )
@@ -42,6 +42,7 @@ class Learning(PartConfig):
 class Codebook(nn.Module):
     """K codes in C dimensions. `sphere`: vectors and codes are scaled to one length before they are compared."""
 
+    jumps = ("embedding",)  # of a revived code there is no sense in an average of before and after
     counts: Tensor
     sums: Tensor
     wins: Tensor
@@ -74,7 +75,8 @@ class Codebook(nn.Module):
     def forward(self, vectors: Tensor, learns: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Placed vectors (..., C) -> codes (...) and their values (..., C).
 
-        In training it remembers who won what; of the vectors it learns only from those where `learns` (...) is true.
+        In training it remembers who won what until `after_step`, which must follow; of the vectors it learns only from those
+        where `learns` (...) is true.
         """
         codes, values = self.look(vectors)
         if self.training:
@@ -125,7 +127,7 @@ class Codebook(nn.Module):
         self.steps += 1
 
     def taken(self) -> list[tuple[Tensor, Tensor]]:
-        """What was seen since the last step, which is forgotten; nothing of a step that the guard refuses."""
+        """What was seen since the last step, which is forgotten; nothing if any of it is not finite."""
         seen, self.seen = self.seen, []
         if seen and summed(torch.stack([rows.sum() for rows, _ in seen]).sum()).isfinite():
             return seen

@@ -59,12 +59,12 @@ def _smallest(points: Tensor, codes: Tensor) -> Tensor:
 def _in_slabs(points: Tensor, codes: Tensor) -> Tensor:
     """(N,) the code with the smallest score, on any device: whole rows of scores, SLAB of them at a time."""
     rows = max(1, SLAB // len(codes))
-    with _float32_products():
+    with float32_products():
         return torch.cat([(part @ codes.T).argmin(1) for part in points.split(rows)])
 
 
 @contextmanager
-def _float32_products() -> Iterator[None]:
+def float32_products() -> Iterator[None]:
     """No TF32 inside, which training in bf16 allows for the rest: its 10 bits would pick the wrong one of close codes."""
     allowed = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")

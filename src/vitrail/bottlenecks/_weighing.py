@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from vitrail.bottlenecks._nearest import float32_products
 from vitrail.bottlenecks._processes import averaged
 
 CHUNK = 1 << 22  # scores at a time, 16 MiB; a row is never cut
@@ -120,12 +121,17 @@ def _rows(keys: Tensor) -> int:
     return max(1, CHUNK // len(keys))
 
 
+def _scores(queries: Tensor, keys: Tensor) -> Tensor:
+    with float32_products():
+        return queries @ keys.T
+
+
 def _blended(queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor]:
-    return ((queries @ keys.T).softmax(1) @ values,)
+    return (_scores(queries, keys).softmax(1) @ values,)
 
 
 def _relaxed(queries: Tensor, keys: Tensor, values: Tensor, temperature: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    scores = queries @ keys.T
+    scores = _scores(queries, keys)
     generator = torch.Generator(scores.device).manual_seed(seed)
     scores = scores - torch.empty_like(scores).exponential_(generator=generator).log()
     return (scores / temperature).softmax(1) @ values, scores.argmax(1)
@@ -133,6 +139,6 @@ def _relaxed(queries: Tensor, keys: Tensor, values: Tensor, temperature: Tensor,
 
 def _uncertainty(queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     """Entropy of each row, sum of the rows."""
-    logs = (queries @ keys.T).log_softmax(1)
+    logs = _scores(queries, keys).log_softmax(1)
     shares = logs.exp()
     return -(shares * logs).sum(1), shares.sum(0)

@@ -28,7 +28,10 @@ class Config(PartConfig):
     temperature: float = Field(
         1.0, gt=0, description="of the weights, in mean squared distances from a vector to its nearest code"
     )
-    entropy: bool = Field(False, description="report the term `entropy`: unsure vectors less unevenly used codes, nats")
+    entropy: bool = Field(
+        False,
+        description="report the term `entropy` (unsure vectors less evenly used codes, nats): weigh it by 0.002 or so",
+    )
     revive: float = Field(
         0.05, ge=0, lt=1, description="a code that wins less than this share of an even part is moved; 0: never"
     )

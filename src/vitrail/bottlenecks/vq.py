@@ -26,7 +26,8 @@ class Config(Learning):
     sphere: bool = Field(False, description="compare directions only: vectors and codes are scaled to one length")
     orthogonality: bool = Field(False, description="report the term `orthogonality`: mean squared cosine between codes")
     entropy: bool = Field(
-        False, description="report the term `entropy`: unsure vectors less evenly used codes, in nats"
+        False,
+        description="report the term `entropy` (unsure vectors less evenly used codes, nats): weigh it by 0.002 or so",
     )
     temperature: float = Field(
         0.5, gt=0, description="of the entropy's softmax, in mean squared distances from a vector to its nearest code"

@@ -1,4 +1,4 @@
-"""FSQ: a VQ-VAE without a codebook; channels are rounded to a few values, and nothing can collapse.
+"""FSQ: a VQ-VAE without a codebook; channels are rounded to a few values.
 
     vitrail train fsq --data fashion-mnist --out runs/fsq --budget 6min
 

@@ -37,7 +37,8 @@ def take_over(old: Model, codec: Codec, prior: Prior | None) -> list[str]:
     Raises UsageError where nothing of encoder and decoder fits.
     """
     held, wanted = _tensors(old.codec, old.prior), _tensors(codec, prior)
-    whole = _kinds(held, "bottleneck.") == _kinds(wanted, "bottleneck.")
+    same_part = type(old.codec.bottleneck) is type(codec.bottleneck)
+    whole = same_part and _kinds(held, "bottleneck.") == _kinds(wanted, "bottleneck.")
     alike = dict(_kinds(held).items() & _kinds(wanted).items())
     taken = {name for name in alike if name not in MEASURED and (whole or not name.startswith("bottleneck."))}
     if not any(name.startswith(("encoder.", "decoder.")) for name in taken):

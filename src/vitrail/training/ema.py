@@ -20,8 +20,8 @@ def decay_after(updates: int, decay: float) -> float:
 class Average:
     """A copy of a module whose trained parameters follow those of the original.
 
-    Frozen parameters are shared with the original. Buffers are copied when it is asked for: those of a codebook are running
-    means already, and between the old and the new place of a revived code there is nothing.
+    Frozen parameters are shared with the original. Buffers are copied when it is asked for, and so are parameters that a part
+    names in `jumps`, such as codes: between the old and the new place of a revived code there is nothing.
     A decay of 0 means no average: the original itself.
     """
 
@@ -32,10 +32,11 @@ class Average:
         self.copy = copy.deepcopy(module, frozen).eval().requires_grad_(False) if decay else module
         live, own = own_tensors(module), own_tensors(self.copy)
         names = [name for name in live if decay and live[name] is not own[name]]
-        self.names = [name for name in names if isinstance(live[name], nn.Parameter)]
+        jumping = {f"{path}.{name}" for path, part in module.named_modules() for name in getattr(part, "jumps", ())}
+        self.names = [name for name in names if isinstance(live[name], nn.Parameter) and name not in jumping]
         self.live = [live[name].detach() for name in self.names]
         self.own = [own[name].detach() for name in self.names]
-        self.buffers = [(own[name], live[name]) for name in names if name not in set(self.names)]
+        self.copied = [(own[name], live[name]) for name in names if name not in set(self.names)]
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
@@ -46,7 +47,7 @@ class Average:
     @torch.no_grad()
     def module(self) -> nn.Module:
         """The averaged module, complete; in eval mode unless it is the original."""
-        for own, live in self.buffers:
+        for own, live in self.copied:
             own.copy_(live)
         return self.copy
 

@@ -22,6 +22,7 @@ GROWN = 10  # times the commitment of when the warm-up was over
 INACTIVE = 0.1  # of a Gaussian's channels
 HALF = 0.5  # of the stage, before which healthy channels may still sleep, and a healthy codebook may still fill up
 ALONE = 0.9  # of all bits at one position
+OPTIONAL = {"entropy": 0.002}  # weights of terms that are reported where they are asked for
 FEWER = ("bottleneck.channels=8",)  # dimensions, which every code has a share of
 SHOWN = 3  # fixes of a finding
 EDGE = 0.9  # of the coordinates of a lattice's codes at its rim
@@ -56,7 +57,7 @@ class Condition:
 
     def usual(self, term: str) -> str:
         """The fix for a term that is weighed wrongly: what the bottleneck's terms usually weigh."""
-        return f"weights.{term}={self.recipe.bottleneck.usual_weights.get(term, 1.0)}"
+        return f"weights.{term}={self.recipe.bottleneck.usual_weights.get(term, OPTIONAL.get(term, 1.0))}"
 
     def takes(self, fix: str) -> bool:
         """Whether the recipe knows this setting and has another value now."""
