@@ -192,9 +192,9 @@ def passed(vectors: Tensor, values: Tensor, learning: Learning) -> Tensor:
     A line knows no rotation, and a reflection would turn the gradient round, so one dimension is always passed straight through.
     """
     if learning.estimator == "straight-through" or vectors.shape[-1] == 1:
-        return vectors + (values - vectors).detach()
+        return values.detach() + (vectors - vectors.detach())
     turned = rotated(vectors, values.detach())
-    return turned + (values - turned).detach()
+    return values.detach() + (turned - turned.detach())
 
 
 def rotated(z: Tensor, e: Tensor) -> Tensor:
