@@ -25,7 +25,7 @@ QUANTIZERS = {
     "fsq": ("bottleneck=fsq",),
     "lfq": ("bottleneck=lfq",),
     "bsq": ("bottleneck=bsq",),
-    "ibq": ("bottleneck=ibq",),
+    **{name: (f"bottleneck={name}",) for name in ("ibq", "soft", "gumbel", "rvq", "grouped", "hierarchical")},
 }
 JUDGED = ("vq", "simvq", "fsq", "lfq")
 VECTORS = 200_000  # of training pictures
@@ -53,7 +53,7 @@ def judged(asked: argparse.Namespace, quantizer: str, size: int, seed: int) -> d
     settings = (*QUANTIZERS[quantizer], f"bottleneck.size={size}", "prior=null")
     words = ["--data", asked.data, "--out", str(run), "--budget", asked.budget, "--seed", str(seed)]
     vitrail("train", "vqvae", *words, *(word for setting in settings for word in ("--set", setting)), *asked.more)
-    tokens = math.prod(json.loads(vitrail("info", str(run), "--json"))["latent"]["shape"][1:])
+    tokens = math.prod(json.loads(vitrail("info", str(run), "--json"))["latent"]["grid"])
     seen = _scores(run, "train", "--part", "train", "--limit", str(max(-(-asked.vectors // tokens), 2)))
     return {
         **_scores(run, "heldout"),
