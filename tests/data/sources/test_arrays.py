@@ -145,3 +145,10 @@ def test_an_npz_named_npy_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")
     with pytest.raises(DataError, match=r"name it \.npz"):
         open_source(str(tmp_path / "a.npy"), DataConfig())
+
+
+def test_a_file_of_something_else_is_not_advised_to_be_unpickled(tmp_path: Path) -> None:
+    (tmp_path / "junk.npz").write_bytes(b"junk")
+    with pytest.raises(DataError, match="damaged or not plain arrays") as refused:
+        open_source(str(tmp_path / "junk.npz"), DataConfig())
+    assert "pickle.load" not in str(refused.value)

@@ -68,7 +68,8 @@ def read_npz(path: Path, progress: Progress = silent) -> tuple[Part, Part | None
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: damaged or not plain arrays: {error}") from None
+        why = str(error).partition("If you trust")[0].strip()  # NumPy's advice is to unpickle; nothing here ever does
+        raise DataError(f"{path}: damaged or not plain arrays: {why}") from None
 
 
 def mapped(path: Path) -> Part:
