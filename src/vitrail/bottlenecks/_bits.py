@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrail.bottlenecks._processes import averaged
 from vitrail.bottlenecks._weighing import Again
+from vitrail.processes import averaged
 
 MOST = 24  # bits of a code
 EXACT = 20  # bits up to which the batch entropy is that of whole codes

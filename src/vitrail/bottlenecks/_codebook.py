@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vitrail.bottlenecks._nearest import assigned, kmeans, nearest, pick
-from vitrail.bottlenecks._processes import gathered, of_first, summed
+from vitrail.processes import gathered, of_first, summed
 from vitrail.types import Config as PartConfig
 
 PATIENCE = 10  # vectors that an even share would have won meanwhile: the memory by which a code is judged dead

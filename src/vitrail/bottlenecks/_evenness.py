@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vitrail.bottlenecks._processes import averaged
+from vitrail.processes import averaged
 
 RIDGE = 1e-4  # variance added everywhere: what is left of the pull where vectors do not vary at all
 

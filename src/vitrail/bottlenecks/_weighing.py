@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from vitrail.bottlenecks._nearest import float32_products
-from vitrail.bottlenecks._processes import averaged
+from vitrail.processes import averaged
 
 CHUNK = 1 << 22  # scores at a time, 16 MiB; a row is never cut
 TINY = torch.finfo(torch.float32).tiny

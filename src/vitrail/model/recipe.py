@@ -24,22 +24,22 @@ SLOTS = {
     "bottleneck": "bottlenecks",
     "reconstruction": "objectives/reconstruction",
     "regulariser": "objectives/regularisers",
+    "perceptual": "objectives/perceptual",
+    "adversarial": "objectives/adversarial",
+    "discriminator": "networks/discriminator",
     "degradation": "data/degradations",
+    "condition": "data/degradations",
     "prior": "priors",
 }
-OPTIONAL = ("regulariser", "degradation", "prior")  # slots that null leaves empty
+OPTIONAL = tuple(
+    slot for slot in SLOTS if slot not in ("network", "bottleneck", "reconstruction")
+)  # null leaves them empty
 BUDGET = re.compile(r"^\s*(?=[\d.]*[1-9])(\d+\.?\d*|\.\d+)\s*(k|M)?\s*(steps?|epochs?|images?|s|sec|min|h)\s*$")
 
 
-class Stage(Config):
-    """How one network is optimised: the codec, or the prior."""
+class Descent(Config):
+    """How the weights of one network move."""
 
-    batch: int = Field(128, ge=1, description="samples per step, over all processes and accumulation rounds")
-    accumulate: int = Field(
-        1,
-        ge=1,
-        description="rounds into which a batch is cut to save memory; same result unless a term judges whole batches",
-    )
     optimiser: Literal["adamw", "muon"] = Field(
         "adamw", description="muon: Muon for matrices and kernels, AdamW for the rest"
     )
@@ -51,6 +51,17 @@ class Stage(Config):
     )
     betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW's two averages")
     clip: float = Field(1.0, gt=0, description="largest gradient norm; longer gradients are scaled down to it")
+
+
+class Stage(Descent):
+    """How one network is trained: the codec, or the prior."""
+
+    batch: int = Field(128, ge=1, description="samples per step, over all processes and accumulation rounds")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="rounds into which a batch is cut to save memory; same result unless a term judges whole batches",
+    )
     ema: float = Field(
         0.999, ge=0, lt=1, description="decay of the averaged weights at the end of its warm-up; 0: none"
     )
@@ -76,6 +87,9 @@ class Training(Config):
     preview: float = Field(60.0, gt=0, description="seconds between sample grids")
     log: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
     codec: Stage = Field(Stage(), description="optimisation of the codec")
+    discriminator: Descent = Field(
+        Descent(betas=(0.5, 0.9)), description="optimisation of the discriminator, on the codec's batches"
+    )
     prior: Stage = Field(Stage(), description="optimisation of the prior")
 
     @model_validator(mode="before")
@@ -107,8 +121,20 @@ class Recipe(Config):
     regulariser: SerializeAsAny[Config] | None = Field(
         None, description="what is asked of the latent beside reconstruction"
     )
+    perceptual: SerializeAsAny[Config] | None = Field(
+        None, description="how different original and reconstruction look, beside the likelihood"
+    )
+    adversarial: SerializeAsAny[Config] | None = Field(
+        None, description="what discriminator and decoder want of each other; wants a discriminator"
+    )
+    discriminator: SerializeAsAny[Config] | None = Field(
+        None, description="network that tells data from what the decoder made"
+    )
     degradation: SerializeAsAny[Config] | None = Field(
         None, description="what is done to the encoder's input in training"
+    )
+    condition: SerializeAsAny[Config] | None = Field(
+        None, description="what is done to a picture before the prior is given it, as a hint at what to draw"
     )
     prior: SerializeAsAny[Config] | None = Field(
         description="distribution over the latents; null: none, nothing is sampled"

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vitrail.bottlenecks._processes import gathered
 from vitrail.metrics import codebook
+from vitrail.processes import gathered
 
 LEAST, PER_CODE = 1 << 16, 10  # tokens of a level in half a window: at least, and for each code
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vitrail.objectives.reconstruction._likelihood import Likelihood, to_data
+from vitrail.processes import averaged
 from vitrail.types import Config as PartConfig
 
 Variance = Literal["shared", "pixel", "optimal"]
@@ -68,7 +69,7 @@ class Gaussian(Likelihood):
     @torch.no_grad()
     def _optimal(self, squared_error: Tensor) -> Tensor:
         """The batch's best log sigma, also averaged in. Its gradient is 0 at the optimum, so none is taken."""
-        best = 0.5 * mean_over_processes(squared_error.mean()).log().clamp(2 * LOG_SIGMA_MIN, 2 * LOG_SIGMA_MAX)
+        best = 0.5 * averaged(squared_error.mean()).log().clamp(2 * LOG_SIGMA_MIN, 2 * LOG_SIGMA_MAX)
         self.running.lerp_(torch.where(best.isfinite(), best, self.running), MOMENTUM)  # survives one broken batch
         return best
 
@@ -81,12 +82,3 @@ def gaussian_nats(squared_error: Tensor, log_sigma: Tensor) -> Tensor:
 def bound(raw: Tensor) -> Tensor:
     """An unbounded value to a log sigma between 1/255 and 1, with a gradient everywhere."""
     return LOG_SIGMA_MIN + (LOG_SIGMA_MAX - LOG_SIGMA_MIN) * raw.sigmoid()
-
-
-def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a scalar over all processes of a distributed run; itself in a single one."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return value
-    value = value.clone()
-    torch.distributed.all_reduce(value)
-    return value / torch.distributed.get_world_size()

@@ -2,7 +2,7 @@
 
 import torch
 
-from vitrail.bottlenecks._processes import averaged, gathered, of_first, several, summed
+from vitrail.processes import averaged, gathered, of_first, several, summed
 
 
 def test_alone_nothing_is_exchanged() -> None:
