@@ -38,8 +38,8 @@ from vitrail.data.loader import Loader
 from vitrail.model.recipe import Stage, Training
 from vitrail.objectives.reconstruction import bernoulli, mse
 from vitrail.training import budget, loop
+from vitrail.training.codec_step import CodecStep
 from vitrail.training.job import Job
-from vitrail.training.steps import CodecStep
 from vitrail.types import Batch
 
 try:

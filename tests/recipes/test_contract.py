@@ -13,7 +13,7 @@ from vitrail import catalog
 from vitrail.model.build import build_codec, build_prior, check
 from vitrail.model.recipe import Recipe, override, read_settings
 from vitrail.training import run
-from vitrail.training.steps import CodecStep
+from vitrail.training.codec_step import CodecStep
 from vitrail.training.weights import weigh
 from vitrail.types import DataSpec
 

@@ -15,7 +15,7 @@ from vitrail.model.build import build_codec
 from vitrail.model.recipe import Recipe, override
 from vitrail.training import budget, run
 from vitrail.training.checkup import FILE, Checkup, read
-from vitrail.training.steps import CodecStep
+from vitrail.training.codec_step import CodecStep
 from vitrail.types import DataSpec
 
 BRIEF: dict[str, Any] = {

@@ -18,7 +18,8 @@ from vitrail.errors import DataError, UsageError
 from vitrail.model.folder import load
 from vitrail.model.recipe import Recipe, override
 from vitrail.training import card, latents, run
-from vitrail.training.steps import CodecStep, PriorStep
+from vitrail.training.codec_step import CodecStep
+from vitrail.training.prior_step import PriorStep
 
 BRIEF: dict[str, Any] = {
     "network.widths": (8, 8),

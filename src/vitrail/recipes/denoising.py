@@ -6,7 +6,7 @@
 Expected after one minute on two CPU cores (benchmarks/recipes.py): 22.5 dB, Frechet distance 9.2 of samples.
 Any file of data/degradations serves: noise, mask, downscale, blur, jpeg.
 Paper: Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders".
-Reading order: recipes/autoencoder.py, data/degradations/noise.py, training/steps.py.
+Reading order: recipes/autoencoder.py, data/degradations/noise.py, training/codec_step.py.
 """
 
 from __future__ import annotations

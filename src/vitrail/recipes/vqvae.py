@@ -5,7 +5,7 @@
 Expected on two CPU cores: 25.7 dB at 0.56 bits per pixel, 95 % of class-conditional samples recognised;
 in 20 minutes 26.8 dB, 96 %.
 Paper: van den Oord et al. 2017, "Neural discrete representation learning"; optimised with Muon, which gains 1 dB per epoch here.
-Reading order: networks/autoencoder/conv.py, bottlenecks/vq.py, codecs/codec.py, priors/autoregressive.py, training/steps.py.
+Reading order: networks/autoencoder/conv.py, bottlenecks/vq.py, codecs/codec.py, priors/autoregressive.py, training/codec_step.py.
 """
 
 from __future__ import annotations

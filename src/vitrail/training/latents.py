@@ -21,7 +21,7 @@ from vitrail.codecs.codec import Codec
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Loader, in_order
 from vitrail.training.gradient import Autocast, seed_part
-from vitrail.training.steps import CodeBatch
+from vitrail.training.prior_step import CodeBatch
 
 CHUNK = 256  # pictures encoded at once
 SMALLEST_STD = 1e-4  # a channel that hardly varies is not blown up

@@ -14,7 +14,8 @@ from vitrail.data.modalities import image
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe
 from vitrail.priors._prior import Prior
-from vitrail.training.steps import CodecStep, PriorStep
+from vitrail.training.codec_step import CodecStep
+from vitrail.training.prior_step import PriorStep
 from vitrail.types import DataSpec
 
 PICTURES = 16  # originals shown

@@ -29,12 +29,13 @@ from vitrail.training import budget, card, distributed, latents, loop, portrait,
 from vitrail.training.beginning import check_fit, take_over
 from vitrail.training.budget import Budget
 from vitrail.training.checkup import Checkup
+from vitrail.training.codec_step import CodecStep
 from vitrail.training.distributed import Ranks
 from vitrail.training.folder import claimed, set_aside
 from vitrail.training.job import Job
 from vitrail.training.journal import Show
 from vitrail.training.precision import Precision
-from vitrail.training.steps import CodecStep, PriorStep
+from vitrail.training.prior_step import PriorStep
 from vitrail.training.stopping import Stop
 
 logger = logging.getLogger(__name__)

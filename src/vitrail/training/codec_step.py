@@ -1,8 +1,6 @@
-"""The step of each stage, written out: what a batch costs the codec, and what it costs the prior."""
+"""The codec's step, written out: what a batch costs it."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,10 +9,9 @@ from vitrail.codecs.codec import Codec
 from vitrail.data.degradations import Degradation
 from vitrail.data.noise import generators
 from vitrail.objectives.regularisers._regulariser import Regulariser
-from vitrail.priors._prior import Prior
 from vitrail.training.job import Losses, StepModule
 from vitrail.training.window import Window
-from vitrail.types import Batch, Latent
+from vitrail.types import Batch
 
 
 class CodecStep(StepModule):
@@ -68,25 +65,3 @@ class CodecStep(StepModule):
             return None
         x = self.degradation(batch.x.cpu(), generators(self.seed, batch.index, int(self.step)))
         return x.to(batch.x.device)
-
-
-@dataclass(frozen=True)
-class CodeBatch:
-    """Encoded samples on their way into a prior."""
-
-    latent: Tensor  # codes (B, Q, *S) int64, or z (B, C, *S)
-    label: Tensor  # (B,) int64; -1 where unknown
-
-
-class PriorStep(StepModule):
-    """The prior's own terms on latents that were encoded beforehand."""
-
-    def __init__(self, prior: Prior) -> None:
-        super().__init__()
-        self.prior = prior
-
-    def forward(self, batch: CodeBatch) -> Losses:
-        discrete = not batch.latent.is_floating_point()
-        latent = Latent(batch.latent, batch.latent if discrete else None)
-        terms = self.prior.terms(latent, batch.label)
-        return Losses(terms)

@@ -7,7 +7,7 @@ import torch
 from vitrail import catalog
 from vitrail.model.build import build_codec, build_regulariser
 from vitrail.model.recipe import override
-from vitrail.training.steps import CodecStep
+from vitrail.training.codec_step import CodecStep
 from vitrail.types import Batch, DataSpec
 
 SPEC = DataSpec(shape=(1, 10, 16))  # 10 is no multiple of the stride
