@@ -1,5 +1,6 @@
-"""Feature nets for Frechet-like metrics, one per file. Imports types and errors, nothing else of vitrail.
+"""Feature nets, for Frechet-like metrics and for what compares by hidden layers, one per file.
 
+Imports types and errors, nothing else of vitrail.
 `load_features(path)` tells by the file which net it is.
 """
 

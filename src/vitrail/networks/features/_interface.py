@@ -16,10 +16,15 @@ class FeatureNet(nn.Module, ABC):
     name: str  # of the file in this folder that builds it
     sha256: str = ""  # of the weight file; empty for a net that was not loaded
     width: int  # D of the features
+    widths: tuple[int, ...]  # C of each map
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
         """Features (B, D) of pictures x: (B, C, H, W) in [0, 1], grey or RGB, of any size that the net takes."""
+
+    @abstractmethod
+    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Hidden layers (B, C, h, w) for the same x, the finest or earliest first; their slope by x is defined everywhere."""
 
 
 def to_rgb(x: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from vitrail.networks.features._interface import FeatureNet, to_rgb
 from vitrail.types import Config as PartConfig
 
 HEAD = 64  # width of a head in every published size
+SIDE = 16  # patches along a side of what the net sees
+LOOKS = 4  # maps at most, at even distances along the depth
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB
 
 
@@ -62,7 +64,9 @@ class Dino(FeatureNet):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.width = config.width
+        looks = min(LOOKS, config.depth)
+        self.looks = [round((look + 1) * config.depth / looks) - 1 for look in range(looks)]  # blocks that are maps
+        self.width, self.widths = config.width, (config.width,) * looks
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.grid**2, config.width))
         self.mask_token = nn.Parameter(torch.zeros(1, config.width))  # of pre-training; stored, never read
@@ -74,14 +78,33 @@ class Dino(FeatureNet):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, D), the class token after the last norm."""
-        side = 16 * self.config.patch
-        x = interpolate(to_rgb(x), (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
-        x = (x - x.new_tensor(MEAN).view(3, 1, 1)) / x.new_tensor(STD).view(3, 1, 1)
-        tokens: Tensor = self.norm(self.tokens(x))
+        tokens: Tensor = self.norm(self.tokens(self._seen(x)))
         return tokens[:, 0].float()
+
+    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Patch tokens (B, D, 16, 16) as they leave up to four blocks, without the last norm; the first block first."""
+        tokens, found = self._embedded(self._seen(x)), []
+        for number, block in enumerate(self.blocks):
+            tokens = block(tokens)
+            if number in self.looks:
+                found.append(tokens[:, 1 + self.config.registers :].mT.unflatten(2, (SIDE, SIDE)))
+        return tuple(found)
 
     def tokens(self, x: Tensor) -> Tensor:
         """Class token, registers and patches after the last block: (B, 1 + registers + patches, D)."""
+        tokens = self._embedded(x)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return tokens
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """Pictures in [0, 1] as the net wants them: (B, 3, 16 * patch, 16 * patch), normalised."""
+        side = SIDE * self.config.patch
+        x = interpolate(to_rgb(x), (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+        return (x - x.new_tensor(MEAN).view(3, 1, 1)) / x.new_tensor(STD).view(3, 1, 1)
+
+    def _embedded(self, x: Tensor) -> Tensor:
+        """Class token, registers and patches before the first block, with their positions."""
         patches = self.patch_embed(x)  # (B, D, rows, columns)
         rows, columns = patches.shape[2:]
         tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), patches.flatten(2).mT), dim=1)
@@ -89,8 +112,6 @@ class Dino(FeatureNet):
         if self.config.registers:
             extra = self.register_tokens.expand(len(x), -1, -1)
             tokens = torch.cat((tokens[:, :1], extra, tokens[:, 1:]), dim=1)
-        for block in self.blocks:
-            tokens = block(tokens)
         return tokens
 
     def positions(self, rows: int, columns: int) -> Tensor:

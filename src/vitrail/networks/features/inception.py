@@ -5,6 +5,8 @@ The layout and arithmetic follow the published definition; it has not yet been r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, linear, max_pool2d, relu
@@ -33,6 +35,7 @@ class Inception(FeatureNet):
 
     name = "inception"
     width = 2048
+    widths = (64, 192, 288, 768, 2048)
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,14 +59,22 @@ class Inception(FeatureNet):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 2048), the mean over space of the last block."""
-        x = (to_rgb(x) * 255).round()
+        for last in self._layers((to_rgb(x) * 255).round()):  # noqa: B007
+            pass  # so that a layer is freed before the next but one
+        return last.float().mean((2, 3))
+
+    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What the last layer of each resolution gives, without the rounding, whose slope is 0."""
+        return tuple(self._layers(to_rgb(x) * 255))
+
+    def _layers(self, x: Tensor) -> Iterator[Tensor]:
+        """From RGB in [0, 255], the last layer of each resolution."""
         x = (resize_like_tensorflow(x, SIDE) - 128) / 128
-        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))  # (B, 64, 147, 147)
-        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(max_pool2d(x, 3, 2)))  # (B, 192, 71, 71)
-        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(max_pool2d(x, 3, 2))))  # (B, 288, 35, 35)
-        x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))  # (B, 768, 17, 17)
-        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # (B, 2048, 8, 8)
-        return x.float().mean((2, 3))
+        yield (x := self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))))  # (B, 64, 147, 147)
+        yield (x := self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(max_pool2d(x, 3, 2))))  # (B, 192, 71, 71)
+        yield (x := self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(max_pool2d(x, 3, 2)))))  # (B, 288, 35, 35)
+        yield (x := self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x))))))  # (B, 768, 17, 17)
+        yield self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # (B, 2048, 8, 8)
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, 1008), without the bias: the inception score is defined so."""

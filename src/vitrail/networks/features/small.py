@@ -41,19 +41,25 @@ class Small(FeatureNet):
         super().__init__()
         self.config = config
         widths = [config.width * 2**stage for stage in range(config.stages + 1)]
-        self.width = widths[-1]
+        self.width, self.widths = widths[-1], tuple(widths)
         self.stem = convolution(config.channels, widths[0])
         stages = [Stage(inner, outer) for inner, outer in pairwise(widths)]
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(self.width, config.classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """(B, D).   Raises UsageError on other channels or smaller pictures than it takes."""
+        """(B, D).   Raises UsageError as `maps` does."""
+        return self.maps(x)[-1].float().mean((2, 3))
+
+    def maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What stem and stages give.   Raises UsageError on other channels or smaller pictures than it takes."""
         if x.shape[1] != self.config.channels or min(x.shape[2:]) < SMALLEST:
             wanted = f"(B, {self.config.channels}, H, W) of at least {SMALLEST} x {SMALLEST}"
             raise UsageError(f"this feature net wants pictures {wanted}, got {tuple(x.shape)}")
-        h = self.stages(relu(self.stem(2 * x - 1)))
-        return h.float().mean((2, 3))
+        found = [relu(self.stem(2 * x - 1))]
+        for stage in self.stages:
+            found.append(stage(found[-1]))
+        return tuple(found)
 
     def logits(self, x: Tensor) -> Tensor:
         """Scores of the classes it was trained on, (B, classes)."""
