@@ -36,6 +36,7 @@ class Cache:
 class Transformer(nn.Module):
     """(B, T, D) -> (B, T, D). `grid` names the sizes of the axes that the T tokens run through, last axis fastest.
 
+    They do so `rounds` times: tokens of two rounds that lie at the same place have the same position.
     Without `rotate` it knows no positions; whoever uses it then adds learned ones to its input.
     """
 
@@ -51,11 +52,12 @@ class Transformer(nn.Module):
         causal: bool,
         rotate: bool = True,
         dropout: float = 0.0,
+        rounds: int = 1,
     ) -> None:
         super().__init__()
         self.width, self.heads = width, heads
         self.blocks = nn.ModuleList(Block(width, heads, causal, dropout) for _ in range(depth))
-        angles = rotary(grid, width // heads)  # (T, D/heads/2)
+        angles = rotary(grid, width // heads).repeat(rounds, 1)  # (T, D/heads/2)
         self.register_buffer("rotation", angles if rotate else torch.zeros_like(angles), persistent=False)
 
     def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:

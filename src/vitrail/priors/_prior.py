@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from vitrail.errors import UsageError
 from vitrail.types import Config, Latent, LatentSpec
 
 
@@ -19,17 +20,37 @@ class Prior(nn.Module):
     trains: bool = False  # `terms` is to be minimised
     fits: bool = False  # `fit` is to be called
     discrete: bool = False  # `draw` gives codes
-    spec: LatentSpec
+    conditional: bool = False  # is given the latent of a hint: what the codec makes of a degraded picture
+    spec: LatentSpec  # of what it learns from
     classes: int  # 0: unconditional
 
-    def terms(self, latent: Latent, label: Tensor) -> dict[str, Tensor]:
-        """Unweighted losses; label (B,) int64, -1 where unknown."""
+    def terms(self, latent: Latent, label: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        """Unweighted losses; label (B,) int64, -1 where unknown; condition: codes or z of the hints where `conditional`."""
         raise TypeError(f"{type(self).__name__} does not train")
 
     def fit(self, z: Tensor, label: Tensor, seed: int) -> None:
         """Adapt to z (N, C, *S) at once."""
         raise TypeError(f"{type(self).__name__} is not fitted")
 
-    def draw(self, seed: int, numbers: Sequence[int], label: Tensor, settings: Settings) -> Tensor:
-        """z (B, C, *S), or codes (B, Q, *S) where `discrete`: row b depends on seed, numbers[b], label[b] and settings only."""
+    def draw(
+        self,
+        seed: int,
+        numbers: Sequence[int],
+        label: Tensor,
+        settings: Settings,
+        grid: tuple[int, ...] | None = None,
+        condition: Tensor | None = None,
+    ) -> Tensor:
+        """z (B, C, *S), or codes (B, Q, *S) where `discrete`: row b depends on seed, numbers[b], label[b] and the rest only.
+
+        grid: points along each axis, as LatentSpec.grid counts them; None: as many as it learnt from.
+        condition: codes or z of the hints on the same grid, where `conditional`.
+        Raises UsageError for a grid that it cannot draw.
+        """
         raise NotImplementedError
+
+
+def unconditional(prior: Config, conditional: bool) -> None:
+    """Raises UsageError where a prior that knows no conditions is to be given one."""
+    if conditional:
+        raise UsageError(f"the {prior.part()} prior takes no condition; use prior=autoregressive or condition=null")

@@ -1,26 +1,34 @@
-"""A transformer that predicts each code from those before it, given a class or none.
+"""A transformer that predicts each code from those before it, given a class, the codes of a degraded picture, both or neither.
 
-Source: VQ-VAE's prior (van den Oord et al. 2017) with the transformer of VQGAN (Esser et al. 2021); classifier-free guidance by
-dropping labels in training (Ho & Salimans 2022).
+Source: VQ-VAE's prior (van den Oord et al. 2017) with the transformer of VQGAN (Esser et al. 2021), its conditions as a
+prefix of codes (section 3.2) and its sliding window (section 3.3); classifier-free guidance by dropping labels in training
+(Ho & Salimans 2022).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vitrail.errors import UsageError
 from vitrail.networks.transformer import Cache, Transformer
+from vitrail.priors import _window as windows
 from vitrail.priors._prior import Prior
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
 from vitrail.samplers.discrete import autoregressive as sampler
 from vitrail.types import Config as PartConfig
 from vitrail.types import Latent, LatentSpec
+
+LOGITS = 1 << 24  # values of logits in memory at a time while training: 64 MiB
 
 
 class Settings(PriorSettings):
@@ -31,7 +39,9 @@ class Settings(PriorSettings):
     top_p: float | None = Field(
         None, gt=0, le=1, description="only among the likeliest codes that make up this probability"
     )
-    guidance: float = Field(1.0, ge=0, description="1: none; above 1 the class shows more clearly, with less variety")
+    guidance: float = Field(
+        1.0, ge=0, description="1: none; above 1 class and condition show more clearly, with less variety"
+    )
 
 
 class Config(PartConfig):
@@ -40,10 +50,15 @@ class Config(PartConfig):
     width: int = Field(256, ge=8, description="features per token")
     depth: int = Field(6, ge=1, description="layers")
     heads: int = Field(4, ge=1, description="attention heads; divides the width")
+    window: int | None = Field(
+        None,
+        ge=1,
+        description="side of the square of codes seen at once: learnt from random crops, slid over larger grids; null: the whole",
+    )
     rotary: bool = Field(True, description="rotary positions inside attention, beside the learned ones of the input")
     dropout: float = Field(0.0, ge=0, lt=1, description="after attention and mlp")
     label_dropout: float = Field(
-        0.1, ge=0, le=1, description="share of samples trained without their class, for guidance"
+        0.1, ge=0, le=1, description="share of samples trained without their class and condition, for guidance"
     )
     sampling: Settings = Field(Settings(), description="how to draw when the user says nothing")
 
@@ -55,100 +70,219 @@ class Config(PartConfig):
             )
         return self
 
-    def build(self, spec: LatentSpec, classes: int) -> Prior:
+    def build(self, spec: LatentSpec, classes: int, conditional: bool = False) -> Prior:
         if not spec.size:
             raise UsageError(
                 "the autoregressive prior models codes, but this bottleneck has none; use prior=mixture or bottleneck=vq"
             )
-        return Autoregressive(self, spec, classes)
+        return Autoregressive(self, spec, classes, conditional)
 
 
 class Autoregressive(Prior):
-    """p(codes | class) = prod_t p(code_t | codes before t, class), codes read row by row, level by level within a point."""
+    """p(codes | class, hint) = prod_t p(code_t | codes before t, class, hint), row by row, level by level within a point.
+
+    The transformer reads the hint's codes, where it is conditional, then the class, then the codes. Hint and code of one place
+    have the same position. Its grid is the window: positions are those within it, wherever it lies.
+    """
 
     trains = True
     discrete = True
 
-    def __init__(self, config: Config, spec: LatentSpec, classes: int) -> None:
+    def __init__(self, config: Config, spec: LatentSpec, classes: int, conditional: bool = False) -> None:
         super().__init__()
-        self.config, self.spec, self.classes = config, spec, classes
-        grid = (*spec.grid, spec.levels)
-        self.length = torch.Size(grid).numel()
+        self.config, self.spec, self.classes, self.conditional = config, spec, classes, conditional
+        self.window = tuple(min(config.window or side, side) for side in spec.grid)
+        grid = (*self.window, spec.levels)
+        self.length = prod(grid)  # tokens in a window
         self.start = nn.Embedding(
             classes + 1, config.width
         )  # first token: the class; the last row stands for "no class"
         self.code = nn.Embedding(spec.size * spec.levels, config.width)
         self.place = nn.Parameter(0.02 * torch.randn(self.length, config.width))  # of the token to predict
         self.transformer = Transformer(
-            config.width, config.depth, config.heads, grid, causal=True, rotate=config.rotary, dropout=config.dropout
+            config.width,
+            config.depth,
+            config.heads,
+            grid,
+            causal=True,
+            rotate=config.rotary,
+            dropout=config.dropout,
+            rounds=1 + conditional,
         )
         self.norm = nn.RMSNorm(config.width, eps=1e-6)
         self.head = nn.Linear(config.width, spec.size, bias=False)
         for embedding in (self.start, self.code):
             nn.init.normal_(embedding.weight, std=0.02)
         nn.init.zeros_(self.head.weight)  # the first loss is log K exactly
+        if conditional:  # its last row stands for "no hint"
+            self.hint = nn.Embedding(spec.size * spec.levels + 1, config.width)
+            nn.init.normal_(self.hint.weight, std=0.02)
 
-    def terms(self, latent: Latent, label: Tensor) -> dict[str, Tensor]:
-        """`nats`: mean negative log-likelihood of a code."""
+    def terms(self, latent: Latent, label: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        """`nats`: mean negative log-likelihood of a code; of a crop where the window is smaller than the grid."""
         assert latent.codes is not None
-        tokens = self.tokens(latent.codes)  # (B, T)
-        if self.training and self.config.label_dropout:
-            label = label.masked_fill(torch.rand(label.shape, device=label.device) < self.config.label_dropout, -1)
-        logits = self.logits(tokens[:, :-1], label)
-        return {"nats": F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten())}
+        codes, condition = self._cropped(latent.codes, condition)
+        tokens = self.tokens(codes)  # (B, T)
+        label, condition = self._forgetful(label, condition)
+        return {"nats": self._nats(self.states(tokens[:, :-1], label, condition), tokens)}
 
-    def logits(self, tokens: Tensor, label: Tensor) -> Tensor:
-        """tokens (B, T - 1) or fewer, label (B,) -> logits (B, T, K): position t from the tokens before it."""
+    def logits(self, tokens: Tensor, label: Tensor, condition: Tensor | None = None) -> Tensor:
+        """tokens (B, T - 1) or fewer of a window, label (B,), condition (B, Q, *window) -> logits (B, T, K): position t from the
+        tokens before it."""
+        return self.head(self.states(tokens, label, condition))
+
+    def states(
+        self, tokens: Tensor, label: Tensor, condition: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """What `logits` are made from, (B, T, D); a cache that is given is filled."""
+        assert (condition is not None) == self.conditional
         first = self.start(label.where(label >= 0, self.classes)).unsqueeze(1)
         x = torch.cat([first, self.code(tokens + self._level(tokens.shape[1], tokens.device))], dim=1)
-        return self.head(self.norm(self.transformer(x + self.place[: x.shape[1]])))
+        x = x + self.place[: x.shape[1]]
+        before = 0
+        if condition is not None:
+            hint = self._hint(condition)
+            x, before = torch.cat([hint, x], dim=1), hint.shape[1]
+        return self.norm(self.transformer(x, cache)[:, before:])
 
-    @torch.no_grad()
-    def stepper(self, label: Tensor) -> Callable[[Tensor | None], Tensor]:
-        """What the sampler wants: step(None) gives the first logits (B, K), step(token (B,)) the next.
+    def stepper(
+        self, label: Tensor, grid: tuple[int, ...] | None = None, condition: Tensor | None = None
+    ) -> Callable[[Tensor | None], Tensor]:
+        """What the sampler wants: step(None) gives the first logits (B, K) of a grid, step(token (B,)) the next.
 
-        Keys and values of the tokens so far are kept in a cache.
+        grid: at least as large as the window, which it is by default. condition: hints (B, Q, *grid), -1 for none.
         """
-        cache = self.transformer.cache(len(label))
+        return Walk(self, label, grid or self.window, condition).step
 
-        def step(token: Tensor | None) -> Tensor:
-            return self._next(token, label, cache)
+    def following(self, token: Tensor, cache: Cache) -> Tensor:
+        """The state (B, D) after one more token of the window that the cache was filled for."""
+        position = cache.length - self.length * self.conditional
+        x = self.code(token + ((position - 1) % self.spec.levels) * self.spec.size)
+        return self.norm(self.transformer((x + self.place[position]).unsqueeze(1), cache)).squeeze(1)
 
-        return step
-
-    def _next(self, token: Tensor | None, label: Tensor, cache: Cache) -> Tensor:
-        position = cache.length
-        if token is None:
-            x = self.start(label.where(label >= 0, self.classes))
-        else:
-            x = self.code(token + ((position - 1) % self.spec.levels) * self.spec.size)
-        x = self.transformer((x + self.place[position]).unsqueeze(1), cache)
-        return self.head(self.norm(x)).squeeze(1)
-
-    def draw(self, seed: int, numbers: Sequence[int], label: Tensor, settings: PriorSettings) -> Tensor:
+    def draw(
+        self,
+        seed: int,
+        numbers: Sequence[int],
+        label: Tensor,
+        settings: PriorSettings,
+        grid: tuple[int, ...] | None = None,
+        condition: Tensor | None = None,
+    ) -> Tensor:
+        """A grid smaller than the window is cut out of one of its size, since whole windows are what it has learnt."""
         assert isinstance(settings, Settings)
-        guide = settings.guidance if self.classes else 1.0
-        step = self.stepper(label if guide == 1 else torch.cat([label, torch.full_like(label, -1)]))
-
-        def guided(token: Tensor | None) -> Tensor:
-            if guide == 1:
-                return step(token)
-            return sampler.guided(step(None if token is None else token.repeat(2)), guide)
-
-        uniform = noise.uniform(seed, numbers, (self.length,)).to(label.device)
+        assert (condition is not None) == self.conditional
+        grid = self.spec.grid if grid is None else grid
+        whole = tuple(map(max, grid, self.window))
+        hints = None if condition is None else windows.grown(condition, whole)
+        step = self._guided(label, whole, hints, settings.guidance)
+        drawn = (*grid[:1], *whole[1:])  # rows below are read by nothing
+        uniform = noise.uniform(seed, numbers, (prod(drawn) * self.spec.levels,)).to(label.device)
         tokens = sampler.sample(
-            guided, uniform, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p
+            step, uniform, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p
         )
-        return self.codes(tokens)
+        return windows.cut(self.codes(tokens, drawn), (0,) * len(grid), grid)
 
     def tokens(self, codes: Tensor) -> Tensor:
         """codes (B, Q, *S) -> tokens (B, T), the levels of one point next to each other."""
         return codes.movedim(1, -1).flatten(1)
 
-    def codes(self, tokens: Tensor) -> Tensor:
+    def codes(self, tokens: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """The inverse of `tokens`."""
-        return tokens.unflatten(1, (*self.spec.grid, self.spec.levels)).movedim(-1, 1)
+        grid = self.spec.grid if grid is None else grid
+        return tokens.unflatten(1, (*grid, self.spec.levels)).movedim(-1, 1)
+
+    def _guided(
+        self, label: Tensor, grid: tuple[int, ...], condition: Tensor | None, scale: float
+    ) -> Callable[[Tensor | None], Tensor]:
+        """A stepper away from what it would say without class and hint."""
+        if scale == 1 or not (self.classes or self.conditional):
+            return self.stepper(label, grid, condition)
+        both = None if condition is None else torch.cat([condition, torch.full_like(condition, -1)])
+        step = self.stepper(torch.cat([label, torch.full_like(label, -1)]), grid, both)
+        return lambda token: sampler.guided(step(None if token is None else token.repeat(2)), scale)
+
+    def _cropped(self, codes: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Both at the same place: a random one in training, else the middle."""
+        grid = tuple(codes.shape[2:])
+        if grid == self.window:
+            return codes, condition
+        if self.training:
+            corners = windows.random_corners(len(codes), grid, self.window, codes.device)
+            crop = partial(windows.cut_each, corners=corners, window=self.window)
+        else:
+            middle = windows.around(tuple(side // 2 for side in grid), grid, self.window)
+            crop = partial(windows.cut, corner=middle, window=self.window)
+        return crop(codes), None if condition is None else crop(condition)
+
+    def _forgetful(self, label: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """In training a share of samples loses class and hint, which guidance needs; as many more lose their class alone, so
+        that a hint suffices."""
+        share = self.config.label_dropout
+        if not (self.training and share):
+            return label, condition
+        drawn = torch.rand(label.shape, device=label.device)
+        if condition is None:
+            return label.masked_fill(drawn < share, -1), None
+        none = (drawn < share).view(-1, *[1] * (condition.dim() - 1))
+        return label.masked_fill(drawn < 2 * share, -1), condition.masked_fill(none, -1)
+
+    def _hint(self, condition: Tensor) -> Tensor:
+        """codes (B, Q, *window), -1 for none -> (B, T, D)."""
+        tokens = self.tokens(condition)
+        rows = tokens + self._level(tokens.shape[1], tokens.device)
+        return self.hint(rows.where(tokens >= 0, self.hint.num_embeddings - 1)) + self.place
+
+    def _nats(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """Cross-entropy of tokens (B, T); logits that would take too much room are computed part by part, and again backwards."""
+        rows = max(1, LOGITS // self.spec.size)
+        if tokens.numel() <= rows:
+            return F.cross_entropy(self.head(states).flatten(0, 1).float(), tokens.flatten())
+        parts = zip(states.flatten(0, 1).split(rows), tokens.flatten().split(rows), strict=True)
+        sums = [checkpoint(self._summed, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+        return torch.stack(sums).sum() / tokens.numel()
+
+    def _summed(self, states: Tensor, tokens: Tensor) -> Tensor:
+        return F.cross_entropy(self.head(states).float(), tokens, reduction="sum")
 
     def _level(self, count: int, device: torch.device) -> Tensor:
         """Offsets of the first `count` tokens into the embedding table, which has K rows per level."""
         return torch.arange(count, device=device) % self.spec.levels * self.spec.size
+
+
+class Walk:
+    """A grid in raster order: the logits of each code from those before it in the window around it.
+
+    While the window stays where it is, keys and values are kept and a step costs one token. Where it moves, every position in it
+    changes, so that the codes of the window up to here are read again.
+    """
+
+    def __init__(self, prior: Autoregressive, label: Tensor, grid: tuple[int, ...], condition: Tensor | None) -> None:
+        self.prior, self.label, self.grid, self.condition = prior, label, grid, condition
+        self.cache = prior.transformer.cache(len(label))
+        self.tokens = label.new_zeros(len(label), prod(grid) * prior.spec.levels)
+        self.seen = 0  # tokens
+        self.corner: tuple[int, ...] | None = None  # of the window that the cache is of
+
+    @torch.no_grad()
+    def step(self, token: Tensor | None) -> Tensor:
+        """The next logits (B, K), after the token (B,) that the last ones gave."""
+        if token is not None:
+            self.tokens[:, self.seen - 1] = token
+        place = tuple(map(int, np.unravel_index(self.seen // self.prior.spec.levels, self.grid)))
+        corner = windows.around(place, self.grid, self.prior.window)
+        self.seen += 1
+        if corner == self.corner:
+            assert token is not None
+            return self.prior.head(self.prior.following(token, self.cache))
+        self.corner = corner
+        return self.prior.head(self._read(place, corner)[:, -1])
+
+    def _read(self, place: tuple[int, ...], corner: tuple[int, ...]) -> Tensor:
+        """States of the codes before a place in the window at a corner; the cache is filled anew."""
+        prior, self.cache.length = self.prior, 0
+        within = [at - first for at, first in zip(place, corner, strict=True)]
+        count = int(np.ravel_multi_index(within, prior.window)) * prior.spec.levels if within else 0
+        held = prior.tokens(windows.cut(prior.codes(self.tokens, self.grid), corner, prior.window))
+        hint = None if self.condition is None else windows.cut(self.condition, corner, prior.window)
+        return prior.states(held[:, :count], self.label, hint, self.cache)

@@ -13,7 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from vitrail.priors._prior import Prior
+from vitrail.errors import UsageError
+from vitrail.priors._prior import Prior, unconditional
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
 from vitrail.samplers.discrete import autoregressive as sampler
@@ -36,7 +37,8 @@ class Config(PartConfig):
     fit_on: int = Field(20_000, ge=1, description="at most so many latents are used for fitting")
     sampling: Settings = Field(Settings(), description="how to draw when the user says nothing")
 
-    def build(self, spec: LatentSpec, classes: int) -> Prior:
+    def build(self, spec: LatentSpec, classes: int, conditional: bool = False) -> Prior:
+        unconditional(self, conditional)
         return Mixture(self, spec, classes)
 
 
@@ -85,8 +87,19 @@ class Mixture(Prior):
             members = membership if row == self.classes else membership[label == row]
             self.shares[row, :used] = members.mean(0) if len(members) else membership.mean(0)
 
-    def draw(self, seed: int, numbers: Sequence[int], label: Tensor, settings: PriorSettings) -> Tensor:
+    def draw(
+        self,
+        seed: int,
+        numbers: Sequence[int],
+        label: Tensor,
+        settings: PriorSettings,
+        grid: tuple[int, ...] | None = None,
+        condition: Tensor | None = None,
+    ) -> Tensor:
         assert isinstance(settings, Settings)
+        if grid not in (None, self.spec.grid):
+            own = "x".join(map(str, self.spec.grid))
+            raise UsageError(f"the mixture prior knows latents of {own} points only; leave the size out")
         drawn = noise.normal(seed, numbers, (1 + self.means.shape[1],)).to(self.means.device)
         uniform, normal = (
             torch.special.ndtr(drawn[:, 0].double()),

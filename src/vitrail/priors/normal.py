@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import Field
 from torch import Tensor
 
-from vitrail.priors._prior import Prior
+from vitrail.priors._prior import Prior, unconditional
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
 from vitrail.types import Config as PartConfig
@@ -25,7 +25,8 @@ class Config(PartConfig):
 
     sampling: Settings = Field(Settings(), description="how to draw when the user says nothing")
 
-    def build(self, spec: LatentSpec, classes: int) -> Prior:
+    def build(self, spec: LatentSpec, classes: int, conditional: bool = False) -> Prior:
+        unconditional(self, conditional)
         return Normal(spec)
 
 
@@ -38,6 +39,16 @@ class Normal(Prior):
         super().__init__()
         self.spec = spec
 
-    def draw(self, seed: int, numbers: Sequence[int], label: Tensor, settings: PriorSettings) -> Tensor:
+    def draw(
+        self,
+        seed: int,
+        numbers: Sequence[int],
+        label: Tensor,
+        settings: PriorSettings,
+        grid: tuple[int, ...] | None = None,
+        condition: Tensor | None = None,
+    ) -> Tensor:
         assert isinstance(settings, Settings)
-        return settings.temperature * noise.normal(seed, numbers, self.spec.shape).to(label.device)
+        space = tuple(side * self.spec.factor for side in (self.spec.grid if grid is None else grid))
+        noisy = noise.normal(seed, numbers, (self.spec.shape[0], *space))
+        return settings.temperature * noisy.to(label.device)
