@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrail.bottlenecks._bottleneck import Bottleneck
+from vitrail.errors import UsageError
 from vitrail.objectives.reconstruction._likelihood import Likelihood
 from vitrail.types import Latent, LatentSpec
 
@@ -23,6 +24,7 @@ class Reading:
     """One pass through the codec."""
 
     latent: Latent
+    params: Tensor  # (B, outputs, *S), what the decoder put out
     x_hat: Tensor  # (B, C, *S) in [0, 1]
     terms: dict[str, Tensor]  # scalars or (B,), all per input value
 
@@ -31,7 +33,7 @@ class Codec(nn.Module):
     """x in [0, 1] to latents and back.
 
     `shape` is the (C, *S) it is made for. `stride` is the number of input values per latent point along an axis; such a codec
-    takes any *S. Stride 0 means that the latent is one vector and *S fixed.
+    takes any *S. Stride 0 means that the latent is one vector and *S fixed. Without an encoder it only decodes: a generator.
     """
 
     bottleneck: Bottleneck
@@ -41,7 +43,7 @@ class Codec(nn.Module):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: nn.Module | None,
         bottleneck: Bottleneck,
         decoder: nn.Module,
         likelihood: Likelihood,
@@ -63,10 +65,14 @@ class Codec(nn.Module):
         terms = {
             name: term / values if term.dim() else term for name, term in terms.items()
         }  # nats per sample -> per value
-        return Reading(latent, self.likelihood.mean(params), terms)
+        return Reading(latent, params, self.likelihood.mean(params), terms)
 
     def squeeze(self, x: Tensor) -> Latent:
-        """x (B, C, *S) -> Latent as the decoder reads it, z not normalised."""
+        """x (B, C, *S) -> Latent as the decoder reads it, z not normalised. Raises UsageError where there is no encoder."""
+        if self.encoder is None:
+            raise UsageError(
+                "this model is a generator: it makes samples out of noise, but has no encoder to read data with"
+            )
         return self.bottleneck(self.encoder(2 * self.padded(x) - 1))
 
     def cost(self, z: Tensor, x: Tensor) -> Tensor:
@@ -99,6 +105,16 @@ class Codec(nn.Module):
         """codes (B, Q, *S / stride) -> x (B, C, *S) in [0, 1]."""
         return self.likelihood.mean(self._open(self.bottleneck.values(codes), space))
 
+    def dream(self, count: int, space: tuple[int, ...]) -> Tensor:
+        """(count, C, *space) in [0, 1]: what the decoder makes of noise, drawn from torch's global generator as its prior would be.
+
+        Only where the bottleneck says how z is scattered (`Bottleneck.scale`).
+        """
+        scale = self.bottleneck.scale()
+        assert scale is not None
+        z = torch.randn(count, *self.latent_spec().shape, device=scale.device)
+        return self.likelihood.mean(self._open(z * scale.view(1, -1, *(1,) * (z.dim() - 2)), space))
+
     def latent_spec(self) -> LatentSpec:
         """Shapes of the latent of one sample of the codec's own shape."""
         squeeze = self.bottleneck
@@ -112,6 +128,13 @@ class Codec(nn.Module):
             return x
         pads = [pad for side in reversed(missing) for pad in (0, side)]
         return F.pad(x, pads, mode="replicate")
+
+    @property
+    def last(self) -> Tensor:
+        """The weight of the decoder's last layer."""
+        weight = self.decoder.last
+        assert isinstance(weight, Tensor)
+        return weight
 
     @property
     def _step(self) -> int:

@@ -6,11 +6,18 @@ from typing import Any
 
 import torch
 
+from vitrail import catalog
 from vitrail.codecs.codec import Codec
-from vitrail.model.recipe import Recipe
+from vitrail.errors import UsageError
+from vitrail.model.recipe import SLOTS, Recipe
+from vitrail.networks.discriminator._discriminator import Discriminator
+from vitrail.objectives.adversarial._adversarial import Adversarial
+from vitrail.objectives.perceptual._perceptual import Perceptual
 from vitrail.objectives.regularisers._regulariser import Regulariser
 from vitrail.priors._prior import Prior
 from vitrail.types import Config, DataSpec
+
+READING = ("regulariser", "perceptual", "degradation")  # slots that have to do with what an encoder reads
 
 
 def build_codec(recipe: Recipe, spec: DataSpec) -> Codec:
@@ -19,7 +26,11 @@ def build_codec(recipe: Recipe, spec: DataSpec) -> Codec:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         encoder = network.encoder(spec)
-        squeeze = built(recipe.bottleneck, encoder.width)
+        if encoder is None and recipe.bottleneck.part() != "noise":
+            raise UsageError(
+                f"network={network.part()} has no encoder, so it wants bottleneck=noise, not {recipe.bottleneck.part()}"
+            )
+        squeeze = built(recipe.bottleneck, 0 if encoder is None else encoder.width)
         likelihood = built(recipe.reconstruction, spec.channels)
         decoder = network.decoder(spec, squeeze.channels, likelihood.outputs)
     return Codec(encoder, squeeze, decoder, likelihood, network.stride, spec.shape)
@@ -29,7 +40,8 @@ def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior | None:
     """The prior of a recipe over the latents of this codec; None where it has none."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed + 1)
-        prior: Prior | None = built(recipe.prior, codec.latent_spec(), len(spec.classes))
+        conditional = recipe.condition is not None
+        prior: Prior | None = built(recipe.prior, codec.latent_spec(), len(spec.classes), conditional)
     return prior
 
 
@@ -37,6 +49,21 @@ def build_regulariser(recipe: Recipe, codec: Codec) -> Regulariser | None:
     """What a recipe asks of this codec's latents beside reconstruction. Raises UsageError where they do not suit it."""
     regulariser: Regulariser | None = built(recipe.regulariser, codec.latent_spec())
     return regulariser
+
+
+def build_perceptual(recipe: Recipe, spec: DataSpec) -> Perceptual | None:
+    """How a recipe judges looks. Raises UsageError or ModelError where the weights it is given do not suit."""
+    perceptual: Perceptual | None = built(recipe.perceptual, spec)
+    return perceptual
+
+
+def build_game(recipe: Recipe, spec: DataSpec) -> tuple[Discriminator, Adversarial] | None:
+    """The discriminator of a recipe and the game it plays; None where it has none. Weights depend on the recipe's seed only."""
+    if recipe.adversarial is None and recipe.discriminator is None:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed + 2)
+        return built(recipe.discriminator, spec), built(recipe.adversarial)
 
 
 def fitted(recipe: Recipe, spec: DataSpec) -> Recipe:
@@ -49,8 +76,42 @@ def check(recipe: Recipe, spec: DataSpec) -> None:
     """Raise UsageError now for parts that do not fit each other, without allocating anything."""
     with torch.device("meta"):
         codec = build_codec(recipe, spec)
-        build_prior(recipe, spec, codec)
+        prior = build_prior(recipe, spec, codec)
         build_regulariser(recipe, codec)
+        build_perceptual(recipe, spec)
+        _check_game(recipe, codec, prior)
+        build_game(recipe, spec)
+
+
+def _check_game(recipe: Recipe, codec: Codec, prior: Prior | None) -> None:
+    """Raise UsageError where what a recipe says of discriminator and generator does not go together."""
+    wanted = [slot for slot in ("adversarial", "discriminator") if getattr(recipe, slot) is None]
+    if len(wanted) == 1:
+        names = catalog.nearest("", catalog.names(SLOTS[wanted[0]]))
+        raise UsageError(f"a game wants both sides: add --set {wanted[0]}=NAME{names}")
+    if codec.encoder is None:
+        _check_generator(recipe, prior)
+    game: Any = recipe.adversarial
+    if game is None:
+        return
+    if game.dreams and codec.bottleneck.scale() is None:
+        raise UsageError(
+            "adversarial.dreams decodes noise: it wants latents that are pulled towards it, bottleneck=gaussian"
+        )
+    for name in Adversarial.OWN[1:]:
+        if name in recipe.weights and not getattr(game, name):
+            raise UsageError(f"weights.{name} weighs a penalty that is off: add --set adversarial.{name}=true")
+
+
+def _check_generator(recipe: Recipe, prior: Prior | None) -> None:
+    """A recipe without an encoder. Raises UsageError."""
+    if recipe.adversarial is None:
+        settings = "--set adversarial=hinge --set discriminator=patch"
+        raise UsageError(f"a generator learns from nothing but a discriminator: add {settings}")
+    if prior is None or prior.trains or prior.fits:
+        raise UsageError("a generator reads standard normal noise: it wants prior=normal")
+    if asked := [slot for slot in READING if getattr(recipe, slot) is not None]:
+        raise UsageError(f"a generator reconstructs nothing, so it takes no {' and no '.join(asked)}")
 
 
 def built(part: Config | None, *arguments: Any) -> Any:

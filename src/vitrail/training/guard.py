@@ -17,8 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 def acceptable(numbers: Mapping[str, float]) -> bool:
-    """Whether a step may be made: its loss and gradient are finite."""
-    return math.isfinite(numbers["loss"]) and math.isfinite(numbers["grad_norm"])
+    """Whether a step may be made: its loss and every gradient are finite."""
+    judged = [number for name, number in numbers.items() if name == "loss" or name.endswith("grad_norm")]
+    return all(map(math.isfinite, judged))
 
 
 def rolled_back(stage: str, state: State, saved: State) -> State:

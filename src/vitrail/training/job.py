@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitrail.model.recipe import Stage
+from vitrail.model.recipe import Descent, Stage
 from vitrail.model.weight import Ramp
 from vitrail.training.budget import Budget
 
@@ -35,6 +35,10 @@ class StepModule(nn.Module, ABC):
     def at(self, progress: float) -> None:
         """Called before every step with the share of the stage that is done, 0 to 1, the same on every process."""
 
+    def contest(self) -> Any:
+        """What the job's rival learns from, made in this step's forward passes; None where there is nothing."""
+        return None
+
     def after_step(self) -> None:
         """Called once per step, after the optimiser; also if the step was refused, when values may not be finite."""
 
@@ -45,6 +49,16 @@ class StepModule(nn.Module, ABC):
     def histograms(self) -> dict[str, Tensor]:
         """Values whose distribution TensorBoard shows now and then."""
         return {}
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A second module that learns in the same steps, from what the first one made (`StepModule.contest`)."""
+
+    name: str  # "discriminator"; names its part of checkpoints and its numbers in the log
+    module: StepModule
+    config: Descent
+    weights: Mapping[str, float | Ramp]
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,7 @@ class Job:
     budget: Budget
     samples: int  # size of the training set, which epochs are counted in
     preview: Callable[[nn.Module, int], None] | None = None  # (averaged module in eval mode, step), first process only
+    rival: Rival | None = None
     listen: Callable[[Mapping[str, Any]], None] | None = None  # called with every line of the log, first process only
 
 

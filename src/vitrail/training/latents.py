@@ -19,9 +19,12 @@ from torch import Tensor
 from vitrail import durable
 from vitrail.codecs.codec import Codec
 from vitrail.data.dataset import Dataset
+from vitrail.data.degradations import Degradation
 from vitrail.data.loader import Loader, in_order
+from vitrail.data.noise import generators
 from vitrail.training.gradient import Autocast, seed_part
 from vitrail.training.prior_step import CodeBatch
+from vitrail.types import Latent
 
 CHUNK = 256  # pictures encoded at once
 SMALLEST_STD = 1e-4  # a channel that hardly varies is not blown up
@@ -29,11 +32,12 @@ SMALLEST_STD = 1e-4  # a channel that hardly varies is not blown up
 
 @dataclass(frozen=True)
 class Latents:
-    """Codes (N, Q, *S), or normalised z (N, C, *S) where there are none, with their labels (N,)."""
+    """Codes (N, Q, *S), or normalised z (N, C, *S) where there are none, with their labels (N,) and those of the hints."""
 
     latent: Tensor
     label: Tensor
     seconds: float  # that encoding took
+    condition: Tensor | None = None  # like `latent`
 
     def __len__(self) -> int:
         return len(self.label)
@@ -42,8 +46,8 @@ class Latents:
         """Batches from a step on, in the loader's order."""
         for step in count(start):
             index = torch.from_numpy(loader.positions(step)[0])
-            latent = self.latent[index]
-            yield CodeBatch(latent if latent.is_floating_point() else latent.long(), self.label[index])
+            condition = None if self.condition is None else _wide(self.condition[index])
+            yield CodeBatch(_wide(self.latent[index]), self.label[index], condition)
 
 
 def normalise(path: Path, codec: Codec) -> None:
@@ -57,50 +61,74 @@ def normalise(path: Path, codec: Codec) -> None:
 def read(path: Path, codec: Codec, codes: bool = True) -> Latents:
     """What `make` kept, for a codec that `normalise` was called on; where there are codes, these or else their z."""
     with safetensors.safe_open(path, "pt") as file:
-        latent, label = file.get_tensor("latent"), file.get_tensor("label")
-    if not (codes or latent.is_floating_point()):
-        device, values = codec.mean.device, codec.bottleneck.values
-        latent = torch.cat([values(part.long().to(device)).cpu() for part in latent.split(CHUNK)])
-    if latent.is_floating_point():
-        latent = codec.normalised(latent.to(codec.mean.device)).cpu()
-    return Latents(latent, label, _told(path)["seconds"])
+        held = {name: file.get_tensor(name) for name in file.keys() if name not in ("mean", "std")}  # noqa: SIM118
+    label = held.pop("label")
+    wanted = {name: _wanted(latent, codec, codes) for name, latent in held.items()}
+    return Latents(wanted["latent"], label, _told(path)["seconds"], wanted.get("condition"))
 
 
-@torch.no_grad()
-def make(path: Path, codec: Codec, data: Dataset, seed: int, autocast: Autocast, keep: bool = True) -> None:
+def make(
+    path: Path,
+    codec: Codec,
+    data: Dataset,
+    seed: int,
+    autocast: Autocast,
+    keep: bool = True,
+    degrade: Degradation | None = None,
+) -> None:
     """Encode a data set into a file, unless this codec did: latents, labels, and the mean and std of z per channel.
 
     keep: whether z is wanted at all where there are no codes; codes are small and always kept.
+    degrade: what makes a hint of a picture, where the prior is given any; every picture has one, always the same.
     """
     maker = _digest(codec)
     if path.exists() and _told(path).get("codec") == maker:
         return
     started = time.perf_counter()
-    device = codec.mean.device
-    bottleneck = codec.eval().bottleneck
-    bottleneck.train(bottleneck.noisy)
-    kept, labels, values = [], [], 0
-    total = squares = codec.mean.new_zeros(bottleneck.channels, dtype=torch.float64)
-    for step, batch in enumerate(in_order(data, CHUNK)):
-        seed_part(seed, "latents", step, 0, device)
-        with autocast():
-            latent = codec.squeeze(batch.x.to(device))
-        z = latent.z.double().reshape(*latent.z.shape[:2], -1)  # (B, C, S)
-        total, squares, values = total + z.sum((0, 2)), squares + z.square().sum((0, 2)), values + len(z) * z.shape[2]
-        if keep or latent.codes is not None:
-            kept.append((latent.z if latent.codes is None else latent.codes.to(_smallest(bottleneck.size))).cpu())
-        labels.append(batch.label)
-    bottleneck.eval()
-    mean = total / values
-    std = (squares / values - mean.square()).clamp_min(0).sqrt()
-    tensors = {"label": torch.cat(labels), "mean": mean.float().cpu()}
-    tensors["std"] = torch.where(std > SMALLEST_STD, std, 1.0).float().cpu()
-    if kept:
-        tensors["latent"] = torch.cat(kept).contiguous()
+    tensors = _encoded(codec.eval(), data, seed, autocast, keep, degrade)
     told = {"vitrail": json.dumps({"seconds": time.perf_counter() - started, "codec": maker})}
     with durable.storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.write_file(path, safetensors.torch.save(tensors, told), through=True)
+
+
+@torch.no_grad()
+def _encoded(
+    codec: Codec, data: Dataset, seed: int, autocast: Autocast, keep: bool, degrade: Degradation | None
+) -> dict[str, Tensor]:
+    """What the file holds."""
+    device, bottleneck = codec.mean.device, codec.bottleneck
+    kept, hints, labels, values = [], [], [], 0
+    total = squares = codec.mean.new_zeros(bottleneck.channels, dtype=torch.float64)
+    for step, batch in enumerate(in_order(data, CHUNK)):
+        seed_part(seed, "latents", step, 0, device)
+        bottleneck.train(bottleneck.noisy)
+        with autocast():
+            latent = codec.squeeze(batch.x.to(device))
+        bottleneck.eval()
+        z = latent.z.double().reshape(*latent.z.shape[:2], -1)  # (B, C, S)
+        total, squares, values = total + z.sum((0, 2)), squares + z.square().sum((0, 2)), values + len(z) * z.shape[2]
+        labels.append(batch.label)
+        if keep or latent.codes is not None:
+            kept.append(_small(latent, bottleneck.size))
+        if degrade is not None:
+            x = degrade(batch.x, generators(seed, batch.index, 0))
+            with autocast():
+                hints.append(_small(codec.squeeze(x.to(device)), bottleneck.size))
+    mean = total / values
+    std = (squares / values - mean.square()).clamp_min(0).sqrt()
+    tensors = {"label": torch.cat(labels), "mean": mean.float().cpu()}
+    tensors["std"] = torch.where(std > SMALLEST_STD, std, 1.0).float().cpu()
+    parts = {"latent": kept, "condition": hints}
+    return tensors | {name: torch.cat(part).contiguous() for name, part in parts.items() if part}
+
+
+def _wanted(latent: Tensor, codec: Codec, codes: bool) -> Tensor:
+    """Codes as they are, or z normalised."""
+    if not (codes or latent.is_floating_point()):
+        device, values = codec.mean.device, codec.bottleneck.values
+        latent = torch.cat([values(part.long().to(device)).cpu() for part in latent.split(CHUNK)])
+    return codec.normalised(latent.to(codec.mean.device)).cpu() if latent.is_floating_point() else latent
 
 
 def _told(path: Path) -> dict[str, Any]:
@@ -113,12 +141,19 @@ def _told(path: Path) -> dict[str, Any]:
 def _digest(codec: Codec) -> str:
     """SHA-256 of what decides the latents: the weights of encoder and bottleneck."""
     digest = hashlib.sha256()
-    for part in (codec.encoder, codec.bottleneck):
+    for part in filter(None, (codec.encoder, codec.bottleneck)):
         for name, tensor in part.state_dict().items():
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
-def _smallest(size: int) -> torch.dtype:
-    """The smallest integer type that holds codes below `size`."""
-    return torch.uint8 if size <= 256 else torch.int16 if size <= 1 << 15 else torch.int32
+def _small(latent: Latent, size: int) -> Tensor:
+    """Codes in the smallest integer type that holds them, or else z."""
+    if latent.codes is None:
+        return latent.z.cpu()
+    return latent.codes.to(torch.uint8 if size <= 256 else torch.int16 if size <= 1 << 15 else torch.int32).cpu()
+
+
+def _wide(latent: Tensor) -> Tensor:
+    """Codes as everything but a file has them."""
+    return latent if latent.is_floating_point() else latent.long()

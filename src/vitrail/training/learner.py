@@ -1,15 +1,16 @@
-"""A module together with what learning adds to it: its optimiser's memory and its averaged weights."""
+"""A module together with what learning adds to it: its optimiser's memory, its averaged weights, and perhaps a rival."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-from vitrail.model.recipe import Stage
+from vitrail.model.recipe import Descent, Stage
 from vitrail.training.checkpoint import Parts
 from vitrail.training.ema import Average
-from vitrail.training.job import StepModule
+from vitrail.training.job import Rival, StepModule
 from vitrail.training.optimiser import Optimiser
 from vitrail.training.precision import place
 from vitrail.training.snapshot import own_tensors, put_back
@@ -22,25 +23,56 @@ class Learner:
     module: StepModule
     optimiser: Optimiser
     average: Average
+    config: Descent
+    norm: str = "grad_norm"  # the name of its gradient's length among the numbers of a step
+    rival: Learner | None = None
 
-    def step(self, rate: float, norm: float, clip: float, updates: int) -> None:
-        """Move the weights along a gradient of length `norm`, cut to `clip`; `updates` steps were made before."""
-        self.optimiser.step(rate, min(clip / norm, 1.0) if norm else 1.0)
+    def step(self, share: float, numbers: Mapping[str, float], updates: int) -> None:
+        """Move the weights along their gradient, at a share of the peak rate; `updates` steps were made before.
+
+        A rival moves too, where it has a gradient.
+        """
+        norm = numbers[self.norm]
+        self.optimiser.step(self.config.lr * share, min(self.config.clip / norm, 1.0) if norm else 1.0)
         self.average.update(updates)
+        if self.rival is not None and self.rival.norm in numbers:
+            self.rival.step(share, numbers, updates)
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        self.optimiser.clear()
+        if self.rival is not None:
+            self.rival.clear()
 
     def tensors(self) -> Parts:
         """Everything by part and name, detached."""
         module = {name: tensor.detach() for name, tensor in own_tensors(self.module).items()}
-        return {"module": module, "average": self.average.tensors(), "optimiser": self.optimiser.tensors()}
+        own = {"module": module, "average": self.average.tensors(), "optimiser": self.optimiser.tensors()}
+        rival = {} if self.rival is None else self.rival.tensors()
+        return own | {f"rival_{part}": tensors for part, tensors in rival.items()}
 
     def put_back(self, saved: Parts, what: str) -> None:
         """Take over what `tensors` gave. Raises ModelError if it belongs to another recipe."""
         put_back(own_tensors(self.module), saved["module"], what)
         put_back(self.average.tensors(), saved["average"], what)
         self.optimiser.load(saved["optimiser"], what)
+        if self.rival is not None:
+            self.rival.put_back(
+                {part: saved.get(f"rival_{part}", {}) for part in ("module", "average", "optimiser")}, what
+            )
 
 
-def learner(module: StepModule, config: Stage, device: torch.device) -> Learner:
-    """A module made ready to learn, on its device."""
+def learner(module: StepModule, config: Stage, device: torch.device, rival: Rival | None = None) -> Learner:
+    """A module made ready to learn, on its device, with its rival."""
+    second = None
+    if rival is not None:
+        place(rival.module, device)
+        kept = Average(rival.module, 0.0)
+        second = Learner(rival.module.train(), Optimiser(rival.module, rival.config), kept, rival.config, length(rival))
     place(module, device)
-    return Learner(module.train(), Optimiser(module, config), Average(module, config.ema))
+    return Learner(module.train(), Optimiser(module, config), Average(module, config.ema), config, rival=second)
+
+
+def length(rival: Rival) -> str:
+    """The name of a rival's gradient's length among the numbers of a step."""
+    return f"stats.{rival.name}_grad_norm"

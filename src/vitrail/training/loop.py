@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -10,12 +10,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from torch import Tensor, nn
+
 from vitrail import durable
 from vitrail.errors import Interrupted
 from vitrail.model.recipe import Training
 from vitrail.model.weight import current, moving
 from vitrail.training import distributed, guard, memory, precision, stopping
-from vitrail.training.gradient import backward, cut, onto, read, seed_part
+from vitrail.training.gradient import Autocast, backward, cut, onto, read, seed_part
 from vitrail.training.job import Finished, Job
 from vitrail.training.journal import Journal, Moment, Show
 from vitrail.training.learner import Learner, learner
@@ -37,7 +39,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
     started, ranks = perf_counter(), distributed.current()
     memory.keep_freed()
     config, device, budget = job.config, ranks.device, job.budget.resolved(job.samples)
-    pupil = learner(job.module, config, device)
+    pupil = learner(job.module, config, device, job.rival)
     store = Store(folder / "checkpoints", job.name, training, ranks)
     state = store.restore(pupil) or State()
     if state.finished:
@@ -52,6 +54,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
         if training.compile:
             job.module.compile()
         net = ranks.average_gradients(job.module)
+        rival_net = ranks.average_gradients(job.rival.module) if job.rival else None
         clock = Clock(started, state, config.batch)
         store.save(pupil, state)  # at step 0, so that there is always one to go back to
         previewed, preview_cost = state.seconds, 0.0
@@ -65,19 +68,20 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             job.module.at(used)
             values = backward(net, batch, config.accumulate, current(job.weights, used), autocast, seed)
             values["grad_norm"] = pupil.optimiser.gradient_norm()
-            numbers = read(values)
+            seed = partial(seed_part, training.seed, f"{job.name} rival", state.step, first, device)
+            numbers = read(values | _contested(job, rival_net, pupil, used, autocast, seed))
 
             ahead = MARGIN * (perf_counter() - began) + store.cost + preview_cost  # seconds until the end, if it is now
             wishes = [not guard.acceptable(numbers), stop.requested, clock.seconds(), ahead]
             refused, stopped, seconds, ahead = ranks.highest(wishes)
-            rate = config.lr * state.rate_scale * factor(used, config.warmup, config.decay)
+            share = state.rate_scale * factor(used, config.warmup, config.decay)
             if refused:
                 state.refuse()
             else:
-                pupil.step(rate, numbers["grad_norm"], config.clip, state.step - state.refused)
+                pupil.step(share, numbers, state.step - state.refused)
                 state.take(numbers)
             job.module.after_step()
-            pupil.optimiser.clear()
+            pupil.clear()
             state.step, state.seconds = state.step + 1, seconds
             over = budget.progress(state.step, state.step * config.batch, seconds + ahead) == 1
             state.finished = over and not state.refused_in_row  # the last step proves that the weights are good
@@ -85,7 +89,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             if state.step % training.log == 0 or state.finished:
                 observed = {f"stats.{name}": value for name, value in job.module.observed().items()}
                 observed |= {f"weights.{name}": value for name, value in moving(job.weights, used).items()}
-                state.last = clock.line(job.name, state, state.means(ranks) | observed, rate)
+                state.last = clock.line(job.name, state, state.means(ranks) | observed, config.lr * share)
                 journal.write(state.last, job.module.histograms)
                 if job.listen and ranks.first:
                     job.listen(state.last)
@@ -150,11 +154,24 @@ class Clock:
         }
 
 
+def _contested(
+    job: Job, net: nn.Module | None, pupil: Learner, used: float, autocast: Autocast, seed: Callable[[int], None]
+) -> dict[str, Tensor]:
+    """Give the rival its gradient on what the step made. Returns its numbers; none where nothing was made for it."""
+    contest = job.module.contest()
+    if job.rival is None or net is None or pupil.rival is None or contest is None:
+        return {}
+    values = backward(net, contest, job.config.accumulate, current(job.rival.weights, used), autocast, seed)
+    del values["loss"]  # the sum of its terms, beside which the log shows the codec's
+    return values | {pupil.rival.norm: pupil.rival.optimiser.gradient_norm()}
+
+
 def _choose_precision(
     job: Job, batches: Iterator[Any], training: Training, ranks: distributed.Ranks, state: State
 ) -> Iterator[Any]:
     """Decide the stage's precision with its first batch, which is then handed out again."""
     first = next(batches)
+    job.module.at(0.0)
     part, _, _ = next(cut(first, job.config.accumulate))
     choice = precision.choose(job.module, onto(ranks.device, part), current(job.weights, 0.0), training, ranks)
     state.precision = choice.printed()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from vitrail.errors import ModelError
-from vitrail.model.recipe import Stage
+from vitrail.model.recipe import Descent
 
 NARROW = 32  # a kernel with a shorter side reads or writes the data itself; to orthogonalise it gains nothing
 OUTER = ("head", "embed")  # kernels of layers named so are not hidden ones
@@ -24,7 +24,7 @@ OUTER = ("head", "embed")  # kernels of layers named so are not hidden ones
 class Optimiser:
     """The torch optimisers of one module, as one; tensors are known by the names of their parameters."""
 
-    def __init__(self, module: nn.Module, config: Stage) -> None:
+    def __init__(self, module: nn.Module, config: Descent) -> None:
         trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
         kernels = {name for name in trained if name in kernel_names(module)}
         hidden = {name for name in kernels if config.optimiser == "muon" and _is_hidden(name, trained[name])}

@@ -15,6 +15,7 @@ from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe
 from vitrail.priors._prior import Prior
 from vitrail.training.codec_step import CodecStep
+from vitrail.training.generator_step import GeneratorStep
 from vitrail.training.prior_step import PriorStep
 from vitrail.types import DataSpec
 
@@ -37,6 +38,12 @@ def samples(recipe: Recipe, spec: DataSpec, codec: Codec, module: nn.Module, pat
     assert isinstance(prior, Prior)
     model = Model(recipe, spec, codec, prior)
     save(model.sample(SAMPLES, seed=recipe.training.seed).cpu(), path)
+
+
+def generated(recipe: Recipe, spec: DataSpec, prior: Prior, module: nn.Module, path: Path) -> None:
+    """`samples` of a generator under training."""
+    assert isinstance(module, GeneratorStep)
+    samples(recipe, spec, module.codec, prior, path)
 
 
 def chosen(data: Dataset) -> Tensor:

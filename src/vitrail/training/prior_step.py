@@ -17,6 +17,7 @@ class CodeBatch:
 
     latent: Tensor  # codes (B, Q, *S) int64, or z (B, C, *S)
     label: Tensor  # (B,) int64; -1 where unknown
+    condition: Tensor | None = None  # like `latent`: what the codec makes of the degraded pictures
 
 
 class PriorStep(StepModule):
@@ -29,5 +30,5 @@ class PriorStep(StepModule):
     def forward(self, batch: CodeBatch) -> Losses:
         discrete = not batch.latent.is_floating_point()
         latent = Latent(batch.latent, batch.latent if discrete else None)
-        terms = self.prior.terms(latent, batch.label)
+        terms = self.prior.terms(latent, batch.label, batch.condition)
         return Losses(terms)

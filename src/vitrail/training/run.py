@@ -6,7 +6,7 @@ Every stage finds what is already done in the run folder, so calling it again re
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -21,24 +21,39 @@ from vitrail.data.loader import Loader
 from vitrail.data.source import Progress, silent
 from vitrail.errors import Interrupted
 from vitrail.model import folder as model_folder
-from vitrail.model.build import build_codec, build_prior, build_regulariser, built, check, fitted
+from vitrail.model.build import (
+    build_codec,
+    build_game,
+    build_perceptual,
+    build_prior,
+    build_regulariser,
+    built,
+    check,
+    fitted,
+)
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe, Stage
+from vitrail.model.weight import Ramp
+from vitrail.objectives.adversarial._adversarial import Adversarial
 from vitrail.priors._prior import Prior
 from vitrail.training import budget, card, distributed, latents, loop, portrait, precision, preview, report, stopping
+from vitrail.training.adversary import Adversary
 from vitrail.training.beginning import check_fit, take_over
 from vitrail.training.budget import Budget
 from vitrail.training.checkup import Checkup
 from vitrail.training.codec_step import CodecStep
 from vitrail.training.distributed import Ranks
 from vitrail.training.folder import claimed, set_aside
-from vitrail.training.job import Job
+from vitrail.training.generator_step import GeneratorStep
+from vitrail.training.job import Job, Rival
 from vitrail.training.journal import Show
 from vitrail.training.precision import Precision
 from vitrail.training.prior_step import PriorStep
 from vitrail.training.stopping import Stop
 
 logger = logging.getLogger(__name__)
+
+Weights = Mapping[str, float | Ramp]
 
 SMALLEST_STAGE = 1.0  # seconds left to a prior whose share encoding has used up
 
@@ -112,7 +127,7 @@ class Run:
         if prior is not None and prior.trains:
             first, second = budget.split(first, recipe.training.share)
         checkup = Checkup(self.out, recipe, codec, first, len(self.data))
-        codec, used = self.codec_stage(codec, first, checkup)
+        codec, used = self.codec_stage(codec, prior, first, checkup)
         own = codec.bottleneck.scale()
         if prior is not None and not (prior.trains or prior.fits) and own is not None:
             codec.std.copy_(own)  # N(0, 1) of normalised z is then what the bottleneck's terms pulled z towards
@@ -136,17 +151,51 @@ class Run:
         if self.ranks.highest([self.stop.requested])[0]:
             raise Interrupted(f"stopped after the {done} stage; the same command goes on from there")
 
-    def codec_stage(self, codec: Codec, allowed: Budget, checkup: Checkup) -> tuple[Codec, Precision]:
+    def codec_stage(
+        self, codec: Codec, prior: Prior | None, allowed: Budget, checkup: Checkup
+    ) -> tuple[Codec, Precision]:
         """Train the codec under observation; gives the one of averaged weights, and the arithmetic it was trained in."""
         recipe, config = self.recipe, self.recipe.training.codec
-        step = CodecStep(codec, built(recipe.degradation), recipe.training.seed, build_regulariser(recipe, codec))
-        draw = partial(preview.reconstructions, recipe, self.heldout)
-        shown = self.preview("codec", draw)
-        stream = self.loader(config).stream
-        job = Job("codec", step, stream, config, recipe.weights, allowed, len(self.data), shown, checkup.hear)
+        adversary, rival, weights = self.rival()
+        step: CodecStep | GeneratorStep
+        if codec.encoder is None:
+            assert adversary is not None
+            assert prior is not None
+            step, draw = GeneratorStep(codec, adversary), partial(preview.generated, recipe, self.data.spec, prior)
+        else:
+            step, draw = (
+                self.codec_step(codec, adversary, weights),
+                partial(preview.reconstructions, recipe, self.heldout),
+            )
+        shown, stream = self.preview("codec", draw), self.loader(config).stream
+        job = Job("codec", step, stream, config, weights, allowed, len(self.data), shown, rival, checkup.hear)
         ended = loop.run(job, self.out, recipe.training, self.show)
-        assert isinstance(ended.averaged, CodecStep)
+        assert isinstance(ended.averaged, CodecStep | GeneratorStep)
         return ended.averaged.codec, Precision(**ended.precision)
+
+    def rival(self) -> tuple[Adversary | None, Rival | None, Weights]:
+        """The codec's opponent where the recipe has one, how it learns, and the weights that are left to the codec."""
+        recipe = self.recipe
+        game = build_game(recipe, self.data.spec)
+        if game is None:
+            return None, None, recipe.weights
+        own = {name: weight for name, weight in recipe.weights.items() if name in Adversarial.OWN}
+        others = {name: weight for name, weight in recipe.weights.items() if name not in own}
+        adversary = Adversary(*game)
+        return adversary, Rival("discriminator", adversary, recipe.training.discriminator, own), others
+
+    def codec_step(self, codec: Codec, adversary: Adversary | None, weights: Weights) -> CodecStep:
+        """What is minimised of a codec."""
+        recipe, look = self.recipe, build_perceptual(self.recipe, self.data.spec)
+        return CodecStep(
+            codec,
+            built(recipe.degradation),
+            recipe.training.seed,
+            build_regulariser(recipe, codec),
+            None if look is None else look.to(self.ranks.device),
+            adversary,
+            weights,
+        )
 
     @property
     def latent_file(self) -> Path:

@@ -108,6 +108,11 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         return depth_to_space(self.head(F.silu(self.layers(self.stem(z)))), self.patch)
 
+    @property
+    def last(self) -> Tensor:
+        """The weight of the last layer."""
+        return self.head.weight
+
 
 def _dims(spec: DataSpec) -> int:
     if len(spec.space) not in CONV:

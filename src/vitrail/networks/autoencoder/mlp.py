@@ -63,6 +63,13 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z).unflatten(1, self.shape)
 
+    @property
+    def last(self) -> Tensor:
+        """The weight of the last layer."""
+        head = self.layers[-1]
+        assert isinstance(head, nn.Linear)
+        return head.weight
+
 
 def _layers(widths: tuple[int, ...]) -> nn.Sequential:
     """Linear and ReLU in turn."""

@@ -15,6 +15,10 @@ class Opinion:
     logits: Tensor  # (B, ...), one or many judgements of a sample; the higher, the more it takes it for data
     features: tuple[Tensor, ...]  # of its hidden layers, each (B, C, *S), the one next to the data first
 
+    def first(self, count: int) -> Opinion:
+        """That of the first so many samples."""
+        return Opinion(self.logits[:count], tuple(each[:count] for each in self.features))
+
 
 class Discriminator(nn.Module, ABC):
     """Tells data from what a decoder made.

@@ -1,0 +1,118 @@
+"""The decoder's opponent: a discriminator that learns beside the codec, and what the decoder hears of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vitrail.networks.discriminator._discriminator import Discriminator
+from vitrail.objectives.adversarial._adversarial import Adversarial, logits, matching
+from vitrail.training.balance import Backoff, Balance
+from vitrail.training.job import Losses, StepModule
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What a discriminator's step learns from: data, and as many samples that the decoder made in the codec's step."""
+
+    real: Tensor  # (B, C, *S) in [0, 1]
+    fake: Tensor  # (B, C, *S) in [0, 1], without a graph
+
+
+@dataclass(frozen=True)
+class Making:
+    """What the decoder made of a batch, with all that is needed to tell it how to do better."""
+
+    x: Tensor  # (B, C, *S) data
+    made: Tensor  # (B, C, *S), of which
+    paired: int  # the first so many are reconstructions of the first of x; the others are dreams
+    others: Tensor | None = (
+        None  # scalar: the weighted terms that judge reconstructions otherwise; None: there are none
+    )
+    at: Tensor | None = None  # where the slopes of both are compared: the decoder's last weight, or its output
+
+
+class Adversary(StepModule):
+    """A discriminator in its game with a decoder.
+
+    As a step module it is the discriminator's side: its terms on a Contest. `answer` is the decoder's side: the gradient that
+    the discriminator sends back to what was made, so the discriminator itself is never part of the codec's graph.
+    """
+
+    def __init__(self, discriminator: Discriminator, game: Adversarial) -> None:
+        super().__init__()
+        self.discriminator, self.game = discriminator, game
+        self.balance, self.backoff = Balance(game.config.limit), Backoff()
+        self.active = False
+        self.contests: list[Contest] = []
+
+    def at(self, progress: float) -> None:
+        self.active = progress >= self.game.config.begin
+        for left_over in (self.contests, self.balance.seen, self.backoff.seen):  # of a step that was only tried
+            left_over.clear()
+
+    def forward(self, batch: Contest) -> Losses:
+        """The discriminator's step."""
+        return Losses(*self.game.terms(self.discriminator, batch.real, batch.fake))
+
+    @torch.compiler.disable
+    def answer(self, making: Making) -> Losses:
+        """The decoder's terms: their values are what the game says, their gradients are balanced and stop at what was made."""
+        made = making.made
+        self.contests.append(Contest(making.x.detach(), made.detach()))
+        shown = made.detach().requires_grad_()
+        opinion = self.discriminator(shown)
+        fooled = self.game.fooled(logits(opinion))
+        pull = _pull(fooled, shown)
+        factor = self._factor(making, pull) * self.backoff.share
+        terms = {"adversarial": linked(made, fooled, factor * pull)}
+        if self.game.config.matching:
+            with torch.no_grad():
+                of_data = self.discriminator(making.x[: making.paired])
+            alike = matching(of_data, opinion.first(making.paired))
+            terms["matching"] = linked(made, alike, _pull(alike, shown))
+        return Losses(terms, {"adversarial_factor": factor})
+
+    def silent(self, x: Tensor) -> Losses:
+        """`answer` before the game has begun."""
+        names = ("adversarial", "matching") if self.game.config.matching else ("adversarial",)
+        return Losses({name: x.new_zeros(()) for name in names})
+
+    def contest(self) -> Contest | None:
+        """What was made in the codec's step, all rounds together, for the discriminator's; None before the game has begun."""
+        if not self.contests:
+            return None
+        together = Contest(*(torch.cat(side) for side in zip(*((c.real, c.fake) for c in self.contests), strict=True)))
+        self.contests.clear()
+        return together
+
+    def after_step(self) -> None:
+        if self.active:
+            self.game.after_step()
+        self.balance.after_step()
+        self.backoff.after_step()
+
+    def _factor(self, making: Making, pull: Tensor) -> Tensor:
+        """What the pull is multiplied by, from the slopes of earlier steps; this round's are taken down for later ones."""
+        if making.others is None or making.at is None or self.game.config.balance == "fixed":
+            return pull.new_ones(())
+        with torch.autocast(pull.device.type, enabled=False):
+            (theirs,) = torch.autograd.grad(making.others, making.at, retain_graph=True)
+            (own,) = torch.autograd.grad(making.made, making.at, pull, retain_graph=True)
+        self.balance.see(len(pull), theirs.float().square().sum(), own.float().square().sum())
+        return self.balance.factor()
+
+
+def linked(made: Tensor, value: Tensor, pull: Tensor) -> Tensor:
+    """A scalar of this value whose gradient by `made` is `pull`."""
+    link = (made * pull).sum()
+    return value.detach() + (link - link.detach())
+
+
+def _pull(value: Tensor, shown: Tensor) -> Tensor:
+    """The gradient of a scalar by what the discriminator was shown."""
+    with torch.autocast(shown.device.type, enabled=False):
+        (pull,) = torch.autograd.grad(value, shown, retain_graph=True)
+    return pull.detach()
