@@ -14,6 +14,7 @@ from torch import Tensor
 from vitrail import catalog
 from vitrail.codecs.codec import Codec
 from vitrail.data.modalities import image
+from vitrail.data.noise import generators
 from vitrail.errors import DataError, UsageError
 from vitrail.model.build import build_codec, build_prior, fitted
 from vitrail.model.chunks import in_chunks, rows
@@ -88,33 +89,66 @@ class Model:
         x = self.read(x)
         return self.decode(self.encode(x), tuple(x.shape[2:]))
 
-    def sample(self, n: int, *, label: Label = None, seed: int = 0, first: int = 0, **settings: Any) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        *,
+        label: Label = None,
+        seed: int = 0,
+        first: int = 0,
+        size: tuple[int, ...] | None = None,
+        condition: Any = None,
+        **settings: Any,
+    ) -> Tensor:
         """n samples (n, C, H, W), numbers first ... first + n - 1 of this seed; see `draw`."""
-        return self.decode(self.draw(n, label=label, seed=seed, first=first, **settings))
+        hints = self._hints(condition, n)
+        size = self._size(size, hints)
+        codes = self.draw(n, label=label, seed=seed, first=first, size=size, condition=hints, **settings)
+        return self.decode(codes, size)
 
     @torch.inference_mode()
-    def draw(self, n: int, *, label: Label = None, seed: int = 0, first: int = 0, **settings: Any) -> Tensor:
+    def draw(
+        self,
+        n: int,
+        *,
+        label: Label = None,
+        seed: int = 0,
+        first: int = 0,
+        size: tuple[int, ...] | None = None,
+        condition: Any = None,
+        **settings: Any,
+    ) -> Tensor:
         """Latents of n samples: codes where the prior is discrete, else z.
 
-        label: a class or one per sample; None takes the classes in turn where the prior knows them, -1 means any class.
+        label: a class or one per sample; None takes the classes in turn where the prior knows them and gets no condition, -1 means
+        any class. size: (H, W) of the pictures; None: as large as the condition, or else as those it was trained on.
+        condition: where the recipe has one, a degraded picture or one per sample, as `hint` makes them.
         settings: temperature, guidance and so on, as the prior has them; what is not given comes from the recipe.
-        Raises UsageError for labels or settings that the prior does not know.
+        Raises UsageError for labels, sizes or settings that the prior does not know, and for a condition too many or missing.
         """
         if n < 1:
             raise UsageError(f"wants at least one sample, got n={n}")
         noise.generator(seed, first)  # judges both
         prior, numbers = self._prior(), range(first, first + n)
         chosen, labels = self._settings(settings), self.labels(label, numbers)
-        size = rows((prior.spec.levels, *prior.spec.grid) if prior.discrete else prior.spec.shape, budget=1 << 14)
-        with_labels = torch.stack([torch.arange(first, first + n), labels], dim=1).to(self.device)
-        return in_chunks(lambda part: prior.draw(seed, part[:, 0].tolist(), part[:, 1], chosen), with_labels, size)
+        hints = self._hints(condition, n)
+        grid = self._grid(self._size(size, hints))
+        given = None if hints is None else self._given(hints)
+        which = torch.arange(n) % (1 if given is None else len(given))  # of the hints
+        rows_of_three = torch.stack([torch.arange(first, first + n), labels, which], dim=1).to(self.device)
+
+        def drawn(part: Tensor) -> Tensor:
+            condition = None if given is None else given[part[:, 2]]
+            return prior.draw(seed, part[:, 0].tolist(), part[:, 1], chosen, grid, condition)
+
+        return in_chunks(drawn, rows_of_three, rows((prior.room(grid),), budget=1 << 14))
 
     def labels(self, label: Label, numbers: Sequence[int]) -> Tensor:
         """(n,) class indices of the samples with these numbers, -1 for none.  Raises UsageError on an unknown class."""
-        classes = self._prior().classes
+        classes, conditional = self._prior().classes, self._prior().conditional
         label = label.tolist() if isinstance(label, Tensor | np.ndarray | np.generic) else label
         if label is None:
-            return torch.tensor([number % classes if classes else -1 for number in numbers])
+            return torch.tensor([number % classes if classes and not conditional else -1 for number in numbers])
         each = [label] * len(numbers) if isinstance(label, int | str) else list(label)
         if not classes and any(str(one) != "-1" for one in each):
             raise UsageError("this model's prior knows no classes; leave the label out")
@@ -122,9 +156,67 @@ class Model:
             raise UsageError(f"got {len(each)} labels for {len(numbers)} samples")
         return torch.tensor([self._class(one) for one in each])
 
+    def hint(self, x: Any, seed: int = 0, first: int = 0) -> Tensor:
+        """Pictures x degraded as those that the prior learnt to start from; picture i as number first + i of the seed.
+
+        Raises UsageError where the recipe has no condition.
+        """
+        part: Any = self.recipe.condition
+        if part is None:
+            raise UsageError("this model's prior takes no condition, so its recipe degrades no pictures")
+        x = self.read(x)
+        return part.build()(x.cpu(), generators(seed, range(first, first + len(x)), 0)).to(x.device)
+
     def read(self, x: Any) -> Tensor:
         """Pictures in any accepted form -> (B, C, H, W) float in [0, 1] on the model's device.  Raises DataError."""
         return image.as_tensor(x, self.spec.channels).to(self.device)
+
+    def _hints(self, condition: Any, n: int) -> Tensor | None:
+        """The degraded pictures: one for all samples or one for each. Raises UsageError where they do not go with the prior."""
+        conditional = self._prior().conditional
+        if condition is None and conditional:
+            what = self.recipe.condition.part() if self.recipe.condition is not None else "degraded picture"
+            raise UsageError(
+                f"this model's prior draws what a picture could be that went through '{what}': give a condition"
+            )
+        if condition is None:
+            return None
+        if not conditional:
+            raise UsageError("this model's prior takes no condition; train one with --set condition=downscale")
+        x = self.read(condition)
+        if len(x) not in (1, n):
+            raise UsageError(f"wants one condition, or one for each of {n} samples, got {len(x)}")
+        return x
+
+    def _size(self, size: tuple[int, ...] | None, hints: Tensor | None) -> tuple[int, ...] | None:
+        """(H, W) to draw, None for that of the training data. Raises UsageError for what cannot be."""
+        space = None if hints is None else tuple(hints.shape[2:])
+        if size is None:
+            size = space
+        if size is None:
+            return None
+        wanted = "x".join(map(str, size))
+        if len(size) != len(self.spec.space) or min(size) < 1:
+            raise UsageError(f"a size has {len(self.spec.space)} sides of at least 1, got {wanted}")
+        if self.codec.stride == 0 and tuple(size) != self.spec.space:
+            own = "x".join(map(str, self.spec.space))
+            raise UsageError(f"this model's network makes pictures of {own} only, got {wanted}; leave the size out")
+        if space not in (None, tuple(size)):
+            own = "x".join(map(str, space or ()))
+            raise UsageError(f"the condition has size {own}, but {wanted} is wanted; leave the size out")
+        return tuple(size)
+
+    def _grid(self, size: tuple[int, ...] | None) -> tuple[int, ...]:
+        """Points of the prior's grid that make pictures of a size."""
+        spec = self._prior().spec
+        if size is None or self.codec.stride == 0:
+            return spec.grid
+        return tuple(-(-side // (self.codec.stride * spec.factor)) for side in size)
+
+    def _given(self, hints: Tensor) -> Tensor:
+        """What the prior is told of the hints: codes where it is discrete, else z."""
+        latent = self.encode(hints)
+        return latent.codes if self._prior().discrete and latent.codes is not None else latent.z
 
     def _class(self, label: int | str) -> int:
         names = self.spec.classes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from torch import Tensor, nn
 
@@ -31,6 +32,10 @@ class Prior(nn.Module):
     def fit(self, z: Tensor, label: Tensor, seed: int) -> None:
         """Adapt to z (N, C, *S) at once."""
         raise TypeError(f"{type(self).__name__} is not fitted")
+
+    def room(self, grid: tuple[int, ...]) -> int:
+        """Values of one sample that `draw` has in hand at a time."""
+        return self.spec.shape[0] * prod(side * self.spec.factor for side in grid)
 
     def draw(
         self,

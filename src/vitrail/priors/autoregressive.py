@@ -160,6 +160,9 @@ class Autoregressive(Prior):
         x = self.code(token + ((position - 1) % self.spec.levels) * self.spec.size)
         return self.norm(self.transformer((x + self.place[position]).unsqueeze(1), cache)).squeeze(1)
 
+    def room(self, grid: tuple[int, ...]) -> int:
+        return self.length * (1 + self.conditional)
+
     def draw(
         self,
         seed: int,
