@@ -17,7 +17,6 @@ from vitrail.priors._prior import Prior
 from vitrail.training.codec_step import CodecStep
 from vitrail.training.generator_step import GeneratorStep
 from vitrail.training.prior_step import PriorStep
-from vitrail.types import DataSpec
 
 PICTURES = 16  # originals shown
 COLUMNS = 8  # of originals and reconstructions
@@ -32,18 +31,25 @@ def reconstructions(recipe: Recipe, data: Dataset, module: nn.Module, path: Path
     save(pairs(x, Model(recipe, data.spec, module.codec, None).reconstruct(x).cpu()), path, COLUMNS)
 
 
-def samples(recipe: Recipe, spec: DataSpec, codec: Codec, module: nn.Module, path: Path) -> None:
-    """A square of samples with the numbers 0, 1, 2, ... of the run's seed, the same noise every time."""
+def samples(recipe: Recipe, data: Dataset, codec: Codec, module: nn.Module, path: Path) -> None:
+    """A square of samples with the numbers 0, 1, 2, ... of the run's seed, the same noise every time.
+
+    Where the prior wants hints: rows of degraded pictures of the data set, each over a sample.
+    """
     prior = module.prior if isinstance(module, PriorStep) else module
     assert isinstance(prior, Prior)
-    model = Model(recipe, spec, codec, prior)
-    save(model.sample(SAMPLES, seed=recipe.training.seed).cpu(), path)
+    model, seed = Model(recipe, data.spec, codec, prior), recipe.training.seed
+    if not prior.conditional:
+        save(model.sample(SAMPLES, seed=seed).cpu(), path)
+        return
+    hints = model.hint(chosen(data), seed)
+    save(pairs(hints.cpu(), model.sample(len(hints), seed=seed, condition=hints).cpu()), path, COLUMNS)
 
 
-def generated(recipe: Recipe, spec: DataSpec, prior: Prior, module: nn.Module, path: Path) -> None:
+def generated(recipe: Recipe, data: Dataset, prior: Prior, module: nn.Module, path: Path) -> None:
     """`samples` of a generator under training."""
     assert isinstance(module, GeneratorStep)
-    samples(recipe, spec, module.codec, prior, path)
+    samples(recipe, data, module.codec, prior, path)
 
 
 def chosen(data: Dataset) -> Tensor:

@@ -161,7 +161,7 @@ class Run:
         if codec.encoder is None:
             assert adversary is not None
             assert prior is not None
-            step, draw = GeneratorStep(codec, adversary), partial(preview.generated, recipe, self.data.spec, prior)
+            step, draw = GeneratorStep(codec, adversary), partial(preview.generated, recipe, self.heldout, prior)
         else:
             step, draw = (
                 self.codec_step(codec, adversary, weights),
@@ -207,7 +207,8 @@ class Run:
         self.listen("codec")
         keep = self.recipe.prior is not None
         with precision.applied(used, self.ranks.device) as autocast:
-            make = partial(latents.make, self.latent_file, codec, self.data, self.recipe.training.seed, autocast, keep)
+            seed, degrade = self.recipe.training.seed, built(self.recipe.condition)
+            make = partial(latents.make, self.latent_file, codec, self.data, seed, autocast, keep, degrade)
             self.ranks.first_does(make)
         latents.normalise(self.latent_file, codec)
         self.listen("encoding")
@@ -221,7 +222,7 @@ class Run:
     def prior_stage(self, prior: Prior, codec: Codec, allowed: Budget) -> Prior:
         """Train or fit the prior, or leave it as it is; of a budget in seconds, what encoding took is gone."""
         recipe, config = self.recipe, self.recipe.training.prior
-        draw = partial(preview.samples, recipe, self.data.spec, codec)
+        draw = partial(preview.samples, recipe, self.heldout, codec)
         if not prior.trains:
             if prior.fits:
                 encoded = latents.read(self.latent_file, codec, prior.discrete)
