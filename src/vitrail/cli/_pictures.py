@@ -93,6 +93,14 @@ def opened(text: str, model: Model, resize: bool, progress: Progress, most: int 
     return Input(part, model, resize, skipped)
 
 
+def single(text: str, model: Model, progress: Progress) -> Tensor:
+    """The one picture (1, C, H, W) that a text names. Raises DataError where there are more or it cannot be read."""
+    given = opened(text, model, False, progress)
+    if len(given) != 1:
+        raise DataError(f"{text}: wants one picture, got {len(given)}")
+    return next(given.blocks(progress)).x
+
+
 class Files:
     """A folder of PNG files, each named after the picture it belongs to; those of one name keep their ending too."""
 

@@ -18,7 +18,14 @@ from vitrail.model.model import Model
 from vitrail.tasks import _signature as signature
 from vitrail.tasks._signature import Parameter, Task
 
-METAVARS = {"run": "RUN", "pictures": "INPUT", "latents": "FILE", "source": "SOURCE", "feature net": "FEATURES"}
+METAVARS = {
+    "run": "RUN",
+    "pictures": "INPUT",
+    "picture": "PICTURE",
+    "latents": "FILE",
+    "source": "SOURCE",
+    "feature net": "FEATURES",
+}
 ARGUMENTS = ("run", "pictures", "latents")  # what is positional
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 

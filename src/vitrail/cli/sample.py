@@ -1,9 +1,12 @@
 """Draw pictures from a model's prior.
 
 Writes sample_00000.png and so on, numbered as the samples are, and grid.png with the first 256. Each file says in a
-text chunk how it came to be. The same command writes the same bytes, whatever else was drawn with it.
+text chunk how it came to be. The same command writes the same bytes, whatever else was drawn with it. Of a condition,
+which a model wants whose recipe has one, the grid shows what the model was given first.
 
     vitrail sample runs/fashion -n 64 --label Sandal --out dreams/
+    vitrail sample runs/textures --size 256x512 --out large/
+    vitrail sample runs/upscale -n 8 --condition blurred.png --out guesses/
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ from torch import Tensor
 
 from vitrail.cli._command import Answer
 from vitrail.cli._options import Folder, NoMetadata
-from vitrail.cli._pictures import GRID, Files, grid
+from vitrail.cli._pictures import GRID, Files, grid, single
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command
+from vitrail.data.source import Progress
 from vitrail.tasks.sample import Samples, sample
 
 BLOCK = 256  # samples in memory at a time
@@ -33,17 +37,25 @@ def write(request: Request, out: Folder = None, no_metadata: NoMetadata = False)
     shown: list[Tensor] = []
     drawn: Samples | None = None
     with progress("samples") as tell:
+        values = {**request.values, "condition": _condition(request, tell)}
         for first in range(start, start + n, BLOCK):
-            drawn = sample(request.model, **{**request.values, "n": min(BLOCK, start + n - first), "first": first})
+            drawn = sample(request.model, **{**values, "n": min(BLOCK, start + n - first), "first": first})
             names += _written(drawn, out, no_metadata)
             if len(shown) * BLOCK < SHOWN:
                 shown.append(drawn.pictures.cpu())
             tell(first - start + len(drawn.pictures), n)
     assert drawn is not None
+    if drawn.hint is not None:
+        shown.insert(0, drawn.hint.cpu())
     story = {**drawn.story(0), "sample": [start, start + n - 1], "label": request.values["label"]}
     picture = grid(out / GRID, torch.cat(shown)[:SHOWN], story=None if no_metadata else story)
     facts = {"run": request.run, "out": out, "grid": picture, "files": names, **story}
     return Answer(facts, [f"{n} samples in {out}, together in {picture}"])
+
+
+def _condition(request: Request, tell: Progress) -> Tensor | None:
+    text = request.texts["picture"]
+    return None if text is None else single(text, request.model, tell)
 
 
 def _written(drawn: Samples, out: Path, plain: bool) -> list[str]:

@@ -37,7 +37,9 @@ def build_codec(recipe: Recipe, spec: DataSpec) -> Codec:
 
 
 def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior | None:
-    """The prior of a recipe over the latents of this codec; None where it has none."""
+    """The prior of a recipe over the latents of this codec; None where it has none. Raises UsageError where they do not fit."""
+    if recipe.condition is not None and recipe.prior is None:
+        raise UsageError("a condition is a hint for the prior, but this recipe has none; use condition=null")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed + 1)
         conditional = recipe.condition is not None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from vitrail.data.dataset import Dataset
@@ -13,7 +13,7 @@ from vitrail.data.source import Progress
 from vitrail.model.model import Model
 from vitrail.networks.features import FeatureNet
 
-Stand = Literal["run", "pictures", "latents", "source", "feature net", "nothing"]
+Stand = Literal["run", "pictures", "latents", "source", "feature net", "picture", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,13 @@ MaybePictures = Annotated[
     Given("pictures"),
     Field(
         description="a picture, a folder of pictures or any other source of data; without it the model's own samples"
+    ),
+]
+Hint = Annotated[
+    Tensor | None,
+    Given("picture"),
+    Field(
+        description="degraded picture to draw variants of, for a model whose recipe has a condition; it gives the size too"
     ),
 ]
 Latents = Annotated[Tensor, Given("latents"), Field(description="a file that `vitrail encode` wrote")]
@@ -58,5 +65,18 @@ TopP = Annotated[
     float | None, Field(gt=0, le=1, description="draw only among the likeliest codes that make up this probability")
 ]
 Guidance = Annotated[
-    float | None, Field(ge=0, description="above 1 the class shows more clearly, with less variety; 1: none")
+    float | None, Field(ge=0, description="above 1 class and condition show more clearly, with less variety; 1: none")
+]
+
+
+def sides(value: Any) -> Any:
+    """The text "480x640" as numbers."""
+    return value.split("x") if isinstance(value, str) else value
+
+
+Side = Annotated[int, Field(ge=1, le=1 << 16)]
+Size = Annotated[
+    tuple[Side, Side] | None,
+    BeforeValidator(sides),
+    Field(description="height and width of the pictures, as 64x96; default: as the model was trained"),
 ]

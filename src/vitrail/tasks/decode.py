@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 from torch import Tensor
 
-from vitrail.tasks._parameters import Latents, Run
-
-Side = Annotated[int, Field(ge=1, le=1 << 16)]
-
-
-def _sides(value: Any) -> Any:
-    """The text "480x640" as numbers."""
-    return value.split("x") if isinstance(value, str) else value
+from vitrail.tasks._parameters import Latents, Run, Side, sides
 
 
 @dataclass(frozen=True)
@@ -31,7 +24,7 @@ def decode(
     *,
     space: Annotated[
         tuple[Side, Side] | None,
-        BeforeValidator(_sides),
+        BeforeValidator(sides),
         Field(
             description="height and width that the pictures are cut to, as 480x640; default: those of the encoded ones"
         ),

@@ -10,7 +10,7 @@ from pydantic import Field
 from vitrail.data.source import silent
 from vitrail.errors import DataError
 from vitrail.metrics.protocol import Score
-from vitrail.tasks._drawn import drawn
+from vitrail.tasks._drawn import drawn, hints
 from vitrail.tasks._parameters import Data, Features, Guidance, Reported, Run, Seed, Temperature, TopK, TopP
 from vitrail.tasks._scores import codebook_scores, fidelity_scores, recognition_scores, set_scores
 from vitrail.tasks._seen import seen
@@ -49,8 +49,9 @@ def evaluate(
 ) -> Evaluation:
     """Score reconstructions of the pictures, the use of the codebook, and samples against the pictures.
 
-    Without a feature net sets of pictures are not compared, so nothing is sampled. Raises DataError where the data is of another
-    kind than the model's, UsageError for settings that the prior does not know.
+    Without a feature net sets of pictures are not compared, so nothing is sampled. Where the prior wants a condition, the samples
+    are what the data's own pictures, degraded, could be, in turn. Raises DataError where the data is of another kind than the
+    model's, UsageError for settings that the prior does not know.
     """
     if data.spec.channels != model.spec.channels:
         raise DataError(
@@ -59,14 +60,17 @@ def evaluate(
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     count = samples if features is not None and model.prior is not None else 0
     if count:
-        model.draw(1, seed=seed, **settings)  # unknown settings are refused before the work, not after it
+        first = hints(model, data, 0, 1, seed)
+        model.draw(
+            1, seed=seed, condition=first, **settings
+        )  # unknown settings are refused before the work, not after it
     wanted = min(len(data), limit or len(data))
     real = seen(model, data, features, wanted, lambda done: progress(done, wanted + count))
     scores = [*fidelity_scores(model, real), *codebook_scores(model, real)]
-    if features is not None:
+    if features is not None and real.x_hat_features is not None:
         scores += set_scores(model, real, real.x_hat_features, "reconstruction_", features, seed, {})
     if features is not None and count:
-        fake = drawn(model, features, count, seed, settings, lambda done: progress(wanted + done, wanted + count))
+        fake = drawn(model, features, data, count, seed, settings, lambda done: progress(wanted + done, wanted + count))
         scores += set_scores(model, real, fake.features, "", features, seed, fake.settings)
         scores += recognition_scores(model, real, fake, features, seed)
     return Evaluation(tuple(scores))

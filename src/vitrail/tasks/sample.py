@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
 from torch import Tensor
 
+from vitrail.data.modalities import image
+from vitrail.errors import UsageError
 from vitrail.metrics.protocol import installed_version
 from vitrail.model.model import Model
-from vitrail.tasks._parameters import Guidance, Label, Run, Seed, Temperature, TopK, TopP
+from vitrail.tasks._parameters import Guidance, Hint, Label, Run, Seed, Size, Temperature, TopK, TopP
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,19 @@ class Samples:
     settings: dict[str, Any]  # of the sampler, as used
     recipe: str
     fingerprint: str
+    hint: Tensor | None = None  # (1 or n, C, H, W), the degraded pictures that they are variants of
 
     def story(self, i: int) -> dict[str, Any]:
         """How picture i came to be, in JSON's terms."""
+        hint = {} if self.hint is None else {"condition": _digest(self.hint[i % len(self.hint)])}
         return {
             "recipe": self.recipe,
             "fingerprint": self.fingerprint,
             "seed": self.seed,
             "sample": self.first + i,
             "label": self.labels[i],
+            "size": list(self.pictures.shape[2:]),
+            **hint,
             "settings": self.settings,
             "vitrail": installed_version(),
         }
@@ -49,16 +56,28 @@ def sample(
     top_k: TopK = None,
     top_p: TopP = None,
     guidance: Guidance = None,
+    size: Size = None,
+    condition: Hint = None,
+    degrade: Annotated[
+        bool, Field(description="spoil the condition first, as the recipe's own condition does")
+    ] = False,
 ) -> Samples:
-    """Draw samples number first ... first + n - 1 of a seed; what a sample is depends on nothing else.
+    """Draw samples number first ... first + n - 1 of a seed; what a sample is depends on nothing else but size and condition.
 
-    Raises UsageError for a class or a setting that the model's prior does not know.
+    condition: one degraded picture for all samples, or one for each. Without --degrade it is taken as it is.
+    Raises UsageError for a class, a size or a setting that the model's prior does not know, a condition too many or missing.
     """
+    if degrade and condition is None:
+        raise UsageError("--degrade spoils the condition, but none was given")
+    hint = None if condition is None else model.read(condition)
+    if degrade:
+        assert hint is not None
+        hint = model.hint(hint, seed, first if len(hint) > 1 else 0)
     given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
-    pictures = model.sample(n, label=label, seed=seed, first=first, **given)
+    pictures = model.sample(n, label=label, seed=seed, first=first, size=size, condition=hint, **given)
     classes = model.labels(label, range(first, first + n)).tolist()
     labels = tuple(model.spec.classes[each] if each >= 0 else None for each in classes)
-    return Samples(pictures, labels, first, seed, used(model, given), model.recipe.name, model.fingerprint)
+    return Samples(pictures, labels, first, seed, used(model, given), model.recipe.name, model.fingerprint, hint)
 
 
 def used(model: Model, given: dict[str, Any]) -> dict[str, Any]:
@@ -66,3 +85,8 @@ def used(model: Model, given: dict[str, Any]) -> dict[str, Any]:
     prior = model.recipe.prior
     default: dict[str, Any] = prior.model_dump(mode="json").get("sampling", {}) if prior is not None else {}
     return {**default, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _digest(picture: Tensor) -> str:
+    """SHA-256 of a picture's values in 8 bits."""
+    return hashlib.sha256(image.to_uint8(picture).cpu().contiguous().numpy().tobytes()).hexdigest()
