@@ -11,7 +11,12 @@ from vitrail.networks.autoencoder import conv, mlp
 from vitrail.types import DataSpec
 
 FOLDER = "networks/autoencoder"
-SMALL: dict[str, dict[str, Any]] = {"conv": {"widths": (8, 16), "blocks": 1}, "mlp": {"widths": (24, 12)}}
+SMALL: dict[str, dict[str, Any]] = {
+    "conv": {"widths": (8, 16), "blocks": 1},
+    "mlp": {"widths": (24, 12)},
+    "maskgit": {"widths": (32, 64), "blocks": 1},
+    "generator": {"widths": (8, 16)},
+}
 
 
 def build(name: str) -> Any:
@@ -23,22 +28,39 @@ def build(name: str) -> Any:
 def test_shapes_and_gradients(name: str, shape: tuple[int, ...]) -> None:
     config, spec = build(name), DataSpec(shape=shape)
     encoder, decoder = config.encoder(spec), config.decoder(spec, channels=5, outputs=6)
-    h = encoder(torch.rand(2, *shape))
     grid = tuple(side // config.stride for side in shape[1:]) if config.stride else ()
-    assert h.shape == (2, encoder.width, *grid)
     out = decoder(torch.randn(2, 5, *grid))
     assert out.shape == (2, 6, *shape[1:])
-    (h.square().sum() + out.square().sum()).backward()
-    for weight in (*encoder.parameters(), *decoder.parameters()):
+    out.square().sum().backward()
+    if encoder is not None:
+        h = encoder(torch.rand(2, *shape))
+        assert h.shape == (2, encoder.width, *grid)
+        h.square().sum().backward()
+    for weight in (*(encoder.parameters() if encoder is not None else ()), *decoder.parameters()):
         assert weight.grad is not None
         assert weight.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("name", catalog.names(FOLDER))
 def test_samples_do_not_see_each_other(name: str) -> None:
-    encoder = build(name).encoder(DataSpec(shape=(1, 8, 8))).eval()
-    x = torch.rand(3, 1, 8, 8)
-    torch.testing.assert_close(encoder(x)[1:2], encoder(x[1:2]))
+    config, spec = build(name), DataSpec(shape=(1, 8, 8))
+    grid = (8 // config.stride,) * 2 if config.stride else ()
+    decoder, encoder = config.decoder(spec, channels=5, outputs=1).eval(), config.encoder(spec)
+    z, x = torch.rand(3, 5, *grid), torch.rand(3, 1, 8, 8)
+    torch.testing.assert_close(decoder(z)[1:2], decoder(z[1:2]))
+    if encoder is not None:
+        encoder.eval()
+        torch.testing.assert_close(encoder(x)[1:2], encoder(x[1:2]))
+
+
+@pytest.mark.parametrize("name", catalog.names(FOLDER))
+def test_the_last_weight_makes_the_output(name: str) -> None:
+    config, spec = build(name), DataSpec(shape=(1, 8, 8))
+    decoder = config.decoder(spec, channels=5, outputs=3)
+    torch.nn.init.zeros_(decoder.last)
+    out = decoder(torch.rand(2, 5, *((8 // config.stride,) * 2 if config.stride else ())))
+    torch.testing.assert_close(out, out[:1].expand_as(out))
+    assert any(decoder.last is weight for weight in decoder.parameters())
 
 
 @pytest.mark.parametrize("patch", [1, 2, 4])
