@@ -117,3 +117,9 @@ def test_without_rotation_it_knows_no_positions(x: Tensor) -> None:
     net.load_state_dict(awake(grid=(12,)).state_dict())
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(net(x[:, order]), net(x)[:, order], atol=1e-5, rtol=1e-5)
+
+
+def test_rounds_through_the_grid_repeat_its_positions() -> None:
+    net = Transformer(16, 2, 2, (2, 3), causal=True, rounds=2)
+    assert torch.equal(net.rotation, rotary((2, 3), 8).repeat(2, 1))
+    assert net.cache(1).keys[0].shape[2] == 12

@@ -1,5 +1,6 @@
 """What every prior must do; a new file is tested by existing."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -45,6 +46,15 @@ def latents(prior: Prior, count: int) -> tuple[Tensor, Tensor]:
     if prior.discrete:
         return torch.randint(0, spec.size, (count, spec.levels, *spec.grid), generator=generator), label
     return torch.randn(count, *spec.shape, generator=generator), label
+
+
+def refusal(call: Callable[[], Any]) -> str:
+    """What a call is refused with; nothing where it is not."""
+    try:
+        call()
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def settings(name: str, **changed: Any) -> Any:
@@ -109,6 +119,42 @@ def test_one_that_is_not_fitted_says_so(name: str) -> None:
     if not prior.fits:
         with pytest.raises(TypeError, match="is not fitted"):
             prior.fit(*latents(prior, 8), seed=0)
+
+
+@pytest.mark.parametrize("side", [1, 2, 5])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_grid_of_another_size_is_drawn_or_refused_by_name(name: str, side: int) -> None:
+    prior, label, grid = build(name), torch.tensor([0, 1, 2, -1, 0]), (3, side)
+    if reason := refusal(lambda: prior.draw(0, NUMBERS, label, settings(name), grid)):
+        assert f"the {name} prior" in reason
+        return
+    drawn = prior.draw(0, NUMBERS, label, settings(name), grid)
+    assert drawn.shape[2:] == (grid if prior.discrete else tuple(s * prior.spec.factor for s in grid))
+    assert torch.equal(prior.draw(0, NUMBERS[:1], label[:1], settings(name), grid), drawn[:1])
+    assert prior.room(grid) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_own_grid_is_the_default(name: str) -> None:
+    prior, label = build(name), torch.tensor([0, 1, 2, -1, 0])
+    own = prior.draw(0, NUMBERS, label, settings(name), prior.spec.grid)
+    assert torch.equal(own, prior.draw(0, NUMBERS, label, settings(name)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_condition_is_taken_or_refused_by_name(name: str) -> None:
+    config = catalog.find("priors", name).Config(**SMALL.get(name, {}))
+    if reason := refusal(lambda: config.build(DISCRETE, CLASSES, conditional=True)):
+        assert f"the {name} prior takes no condition" in reason
+        return
+    prior: Prior = config.build(DISCRETE, CLASSES, conditional=True).eval()
+    assert prior.conditional
+    latent, label = latents(prior, 5)
+    whole = Latent(latent.float(), latent if prior.discrete else None)
+    assert all(term.isfinite().all() for term in prior.terms(whole, label, latent).values())
+    drawn = prior.draw(0, NUMBERS, label, settings(name), condition=latent)
+    assert drawn.shape == latent.shape
+    assert torch.equal(prior.draw(0, NUMBERS[2:3], label[2:3], settings(name), condition=latent[2:3]), drawn[2:3])
 
 
 @pytest.mark.parametrize("name", NAMES)
