@@ -64,6 +64,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def conditional(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the same, but its prior wants a blurred picture to start from."""
+    plain = folder.load(model)
+    path = tmp_path_factory.mktemp("models") / "conditional"
+    folder.save(Model.build(plain.recipe.vary(condition="blur"), plain.spec), path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a dense VAE, which takes pictures of 8 x 8 only and has no codes."""
     path = tmp_path_factory.mktemp("models") / "dense"

@@ -65,6 +65,29 @@ def test_the_same_command_writes_the_same_bytes(
     assert digests(tmp_path / "o") == before
 
 
+def test_samples_of_a_size(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
+    assert vitrail("sample", model, "-n", 2, "--size", "12x20", "--out", tmp_path).code == 0
+    assert image.read(tmp_path / "sample_00001.png").shape == (12, 20, 1)
+    ran = vitrail("sample", model, "-n", 2, "--size", "12", "--out", tmp_path)
+    assert ran.code == 2
+    assert "--size" in ran.err
+
+
+def test_samples_of_a_condition(vitrail: Vitrail, conditional: Path, pictures: Path, tmp_path: Path) -> None:
+    command = ("sample", conditional, "-n", 3, "--out", tmp_path / "o")
+    missing = vitrail(*command)
+    assert missing.code == 2
+    assert "went through 'blur': give a condition" in missing.err
+    assert vitrail(*command, "--condition", pictures / "a.png").code == 0
+    loaded, hint = folder.load(conditional), image.as_tensor(image.read(pictures / "a.png"), 1)
+    written = image.as_tensor(image.read(tmp_path / "o" / "sample_00002.png"))
+    hint = image.to_uint8(hint).float() / 255
+    assert torch.equal(image.to_uint8(written), image.to_uint8(loaded.sample(3, condition=hint)[2:]))
+    several = vitrail(*command, "--condition", pictures)
+    assert several.code == 3
+    assert "wants one picture" in several.err
+
+
 def test_samples_without_metadata(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
     assert vitrail("sample", model, "-n", 1, "--no-metadata", "--out", tmp_path).code == 0
     assert image.metadata(tmp_path / "sample_00000.png") == image.metadata(tmp_path / "grid.png") == {}

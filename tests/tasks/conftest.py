@@ -27,6 +27,13 @@ def discrete() -> Model:
 
 
 @pytest.fixture(scope="session")
+def conditional(discrete: Model) -> Model:
+    """One whose prior wants a coarse picture to start from."""
+    recipe = discrete.recipe.vary(condition="downscale")
+    return Model.build(recipe, SPEC)
+
+
+@pytest.fixture(scope="session")
 def vector() -> Model:
     """One latent vector, a fixed normal prior, one size of pictures."""
     recipe = catalog.find("recipes", "vae-dense").recipe()

@@ -71,3 +71,4 @@ def test_text_becomes_values() -> None:
     found = signature.checked(task("sample"), {"n": "3", "label": "4", "top_p": "0.5", "temperature": None})
     assert (found["n"], found["label"], found["top_p"], found["temperature"]) == (3, "4", 0.5, None)
     assert signature.checked(task("decode"), {"space": "48x64"})["space"] == (48, 64)
+    assert signature.checked(task("sample"), {"size": "48x64"})["size"] == (48, 64)

@@ -61,6 +61,15 @@ def test_samples_are_compared_through_the_net(discrete: Model, digits: Dataset, 
     assert (score.n_real, score.n_fake, score.seed, score.settings["temperature"]) == (50, 40, 5, 0.7)
 
 
+def test_a_conditional_prior_is_given_the_pictures_in_turn(conditional: Model, digits: Dataset, net: Small) -> None:
+    found = evaluate(conditional, digits, net, samples=len(digits) + 3, limit=40, seed=5)
+    pictures = unit(digits.images([*range(len(digits)), 0, 1, 2]).numpy())
+    drawn = sample(conditional, len(pictures), seed=5, condition=conditional.hint(pictures, 5))
+    fake = net.features((drawn.pictures * 255).round() / 255)
+    assert found["frechet"] == pytest.approx(frechet(net.features(pictures[:40]), fake), rel=1e-6)
+    assert "recognised" not in [score.metric for score in found.scores]  # no class was asked for
+
+
 def test_protocols_tell_unlike_evaluations_apart(discrete: Model, digits: Dataset, net: Small) -> None:
     first, same, other = (evaluate(discrete, digits, net, samples=n, limit=30).scores for n in (20, 20, 25))
     assert [comparable(a, b) for a, b in zip(first, same, strict=True)] == [[]] * len(first)

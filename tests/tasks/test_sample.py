@@ -27,3 +27,30 @@ def test_the_story_is_enough_to_draw_it_again(discrete: Model) -> None:
 def test_settings_of_another_prior_are_refused(vector: Model) -> None:
     with pytest.raises(UsageError, match="no setting 'top_k'"):
         sample(vector, 2, top_k=3)
+
+
+def test_a_condition_is_taken_as_it_is_or_spoiled_first(conditional: Model) -> None:
+    x = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    spoiled = conditional.hint(x, seed=4)
+    drawn = sample(conditional, 3, condition=x, degrade=True, seed=4)
+    assert drawn.hint is not None
+    assert torch.equal(drawn.hint, spoiled)
+    assert torch.equal(drawn.pictures, sample(conditional, 3, condition=spoiled, seed=4).pictures)
+    later = sample(conditional, 1, condition=x, degrade=True, seed=4, first=2)
+    assert torch.equal(later.pictures[0], drawn.pictures[2])
+    assert drawn.labels == (None, None, None)
+
+
+def test_the_story_names_size_and_condition(conditional: Model, discrete: Model) -> None:
+    x = torch.rand(2, 1, 8, 12, generator=torch.Generator().manual_seed(0))
+    stories = [sample(conditional, 2, condition=x).story(i) for i in range(2)]
+    assert [story["size"] for story in stories] == [[8, 12], [8, 12]]
+    assert len({story["condition"] for story in stories}) == 2
+    told = sample(discrete, 1, size=(10, 6)).story(0)
+    assert told["size"] == [10, 6]
+    assert "condition" not in told
+
+
+def test_degrading_nothing_is_refused(discrete: Model) -> None:
+    with pytest.raises(UsageError, match="--degrade spoils the condition, but none was given"):
+        sample(discrete, 1, degrade=True)

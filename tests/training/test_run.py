@@ -14,6 +14,7 @@ from PIL import Image
 
 import vitrail
 from vitrail import catalog
+from vitrail.data.dataset import open_dataset
 from vitrail.errors import DataError, UsageError
 from vitrail.model.folder import load
 from vitrail.model.recipe import Recipe, override
@@ -273,6 +274,26 @@ def test_latents_of_another_codec_are_made_again(tmp_path: Path) -> None:
         tensors = {name: torch.zeros_like(held.get_tensor(name)) for name in held.keys()}  # noqa: SIM118
     safetensors.torch.save_file(tensors, file, {"vitrail": '{"seconds": 1.0, "codec": "another"}'})
     assert run.train(tiny(), "digits", again).fingerprint == load(first).fingerprint
+
+
+def test_a_conditional_prior_learns_from_hints_and_shows_them(tmp_path: Path) -> None:
+    """Hints are encoded beside the pictures, each the same whatever the batch; the run resumes bit for bit."""
+    out, again = tmp_path / "run", tmp_path / "again"
+    made = run.train(tiny(condition="downscale", **{"prior.window": 1}), "digits", out)
+    with safetensors.safe_open(out / "latents" / "train.safetensors", "pt") as held:
+        codes, hints = held.get_tensor("latent").long(), held.get_tensor("condition").long()
+    assert codes.shape == hints.shape
+    x = torch.from_numpy(open_dataset("digits", made.recipe.data, "train").images([4]).numpy()).float() / 255
+    assert torch.equal(made.encode(made.hint(x, made.recipe.training.seed, 4)).codes, hints[4:5])
+    assert len(list((out / "samples").glob("prior_step_*.png"))) == 1
+    hint = made.hint(x)
+    assert made.sample(2, condition=hint).shape == (2, 1, 8, 8)
+    shutil.copytree(out, again)
+    shutil.rmtree(again / "model")
+    for path in sorted((again / "checkpoints").glob("prior_*"))[1:]:
+        shutil.rmtree(path)
+    resumed = run.train(tiny(condition="downscale", **{"prior.window": 1}), "digits", again)
+    assert resumed.fingerprint == made.fingerprint
 
 
 def test_settings_count_beside_the_flags(tmp_path: Path) -> None:
