@@ -33,14 +33,17 @@ def channels_for(size: int) -> int:
 
 def numbered(bits: Tensor, size: int) -> Tensor:
     """Bits (..., d), true or false, -> numbers (...) int64 below `size`; the first bit is the most significant."""
-    worth = 1 << torch.arange(bits.shape[-1] - 1, -1, -1, device=bits.device)
-    return (bits * worth).sum(-1).clamp_max(size - 1)
+    return (bits * _worth(bits.shape[-1], bits.device)).sum(-1).clamp_max(size - 1)
 
 
 def signs(codes: Tensor, bits: int) -> Tensor:
     """Numbers (...) -> (..., d), -1 where a bit is 0 and 1 where it is 1."""
-    shifts = torch.arange(bits - 1, -1, -1, device=codes.device)
-    return 2.0 * (codes[..., None] >> shifts & 1) - 1
+    return 2.0 * (codes[..., None] // _worth(bits, codes.device) % 2) - 1
+
+
+def _worth(bits: int, device: torch.device) -> Tensor:
+    """(d,) of each bit in a code's number; shifts would do, but not in every runtime to which graphs are exported."""
+    return 2 ** torch.arange(bits - 1, -1, -1, device=device)
 
 
 def spread(logits: Tensor, diversity: float, shared: bool) -> Tensor:
@@ -49,6 +52,8 @@ def spread(logits: Tensor, diversity: float, shared: bool) -> Tensor:
     logits: (N, d).   shared: E p is the mean over all processes.
     Source: Yu et al. 2023, "Language model beats diffusion", eq. 4.
     """
+    if torch.compiler.is_exporting():
+        return logits.new_zeros(())  # an exported graph has no terms
     return sample_entropy(logits).mean() - diversity * batch_entropy(logits, shared)
 
 

@@ -60,6 +60,8 @@ class Pointwise(nn.Linear):
 @torch.no_grad()
 def use(codes: Tensor, size: int) -> dict[str, Tensor]:
     """Of codes (B, Q, *S): share of codes that won something, and exp-entropy of who won; means over the levels."""
+    if torch.compiler.is_exporting():
+        return {}  # an exported graph has no log
     levels = codes.shape[1]
     shifted = codes.transpose(0, 1).flatten(1) + size * torch.arange(levels, device=codes.device)[:, None]  # (Q, N)
     share = torch.bincount(shifted.flatten(), minlength=levels * size).view(levels, size) / shifted.shape[1]

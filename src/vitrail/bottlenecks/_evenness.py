@@ -16,6 +16,8 @@ def unevenness(vectors: Tensor, everywhere: bool) -> Tensor:
     At 0 channels are centred, of one scale, and no two of them tell the same. A standard normal through tanh is nearly even, and
     its signs are. everywhere: of the vectors of all processes.   Source of the closed form: Duchi 2007, section 9.
     """
+    if torch.compiler.is_exporting():
+        return vectors.new_zeros(())  # an exported graph has no terms
     rows = torch.nn.functional.pad(vectors.flatten(0, -2).double(), (0, 1), value=1.0)  # means may be far from 0
     moments = averaged(rows.T @ rows / len(rows), everywhere)  # (C + 1, C + 1)
     mean = moments[-1, :-1]

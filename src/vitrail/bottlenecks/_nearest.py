@@ -47,6 +47,8 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
 
 def _smallest(points: Tensor, codes: Tensor) -> Tensor:
     """(N,) the code with the smallest score, found by what suits the device."""
+    if torch.compiler.is_exporting():
+        return _in_tiles(points, codes)
     if points.device.type == "cpu":
         return _within(points, codes, _winning_blocks(points, codes))
     if points.device.type == "cuda" and FUSED:
@@ -54,6 +56,15 @@ def _smallest(points: Tensor, codes: Tensor) -> Tensor:
 
         return _nearest_triton.nearest(points, codes)
     return _in_slabs(points, codes)
+
+
+def _in_tiles(points: Tensor, codes: Tensor) -> Tensor:
+    """(N,) the code with the smallest score, for graphs in which N is open: nothing depends on it but sizes of tensors."""
+    lowest, winners = (points @ codes[:CODES].T).min(1)
+    for first in range(CODES, len(codes), CODES):
+        low, winner = (points @ codes[first : first + CODES].T).min(1)
+        winners, lowest = torch.where(low < lowest, winner + first, winners), torch.minimum(low, lowest)
+    return winners
 
 
 def _in_slabs(points: Tensor, codes: Tensor) -> Tensor:

@@ -45,6 +45,8 @@ def entropies(queries: Tensor, keys: Tensor, everywhere: bool) -> tuple[Tensor, 
     everywhere: the mean is that over all processes. Its gradient is the local rows' share times the number of processes, so that
     gradients averaged over processes are those of one process with the whole batch.
     """
+    if torch.compiler.is_exporting():
+        return queries.new_zeros(queries.shape[0]), queries.new_zeros(())  # an exported graph has no terms
     each, total = [], keys.new_zeros(len(keys))
     for few, shares in _by_rows(_uncertainty, queries, keys):
         each.append(few)

@@ -65,7 +65,7 @@ class GumbelQuantizer(Bottleneck):
         queries, keys = towards(vectors.flatten(0, -2), table, unit * (-self.gain).exp())
         each, _ = entropies(queries, keys, everywhere=False)
         terms["kl"] = (
-            (math.log(self.size) - each).view(len(h), -1).sum(1)
+            (math.log(self.size) - each).view(h.shape[0], -1).sum(1)
         )  # (B,) nats from the posterior to a uniform one
         if self.training:
             values, index = self._draw(queries, keys, table)
