@@ -1,6 +1,7 @@
 """Find a part by name: a part's name is the name of its file, and this module only reads folders.
 
-`find("bottlenecks", "vq")` is `vitrail/bottlenecks/vq.py`. Files that start with `_` are not parts.
+`find("bottlenecks", "vq")` is `vitrail/bottlenecks/vq.py`. Files that start with `_` are not parts. Where the name is a word of
+Python's own, its file ends in `_`, as variables do: `import` is `cli/import_.py`.
 Another package adds a part with an entry point: group `vitrail.bottlenecks`, name `bsq`, value its module.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import keyword
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -22,7 +24,7 @@ ROOT = Path(__file__).parent
 
 def names(folder: str) -> tuple[str, ...]:
     """Names of all parts in a folder such as "bottlenecks" or "objectives/reconstruction", sorted."""
-    own = {path.stem.replace("_", "-") for path in (ROOT / folder).glob("[!_]*.py")}
+    own = {path.stem.removesuffix("_").replace("_", "-") for path in (ROOT / folder).glob("[!_]*.py")}
     return tuple(sorted(own | {entry.name for entry in _foreign(folder)}))
 
 
@@ -33,12 +35,12 @@ def find(folder: str, name: str) -> ModuleType:
     for entry in _foreign(folder):
         if entry.name == name:
             return importlib.import_module(entry.value)
-    return importlib.import_module(f"vitrail.{folder.replace('/', '.')}.{name.replace('-', '_')}")
+    return importlib.import_module(f"vitrail.{folder.replace('/', '.')}.{_stem(name)}")
 
 
 def summary(folder: str, name: str) -> str:
     """First line of the part's docstring, read without importing it (so that --help stays fast)."""
-    path = ROOT / folder / f"{name.replace('-', '_')}.py"
+    path = ROOT / folder / f"{_stem(name)}.py"
     text = ast.get_docstring(ast.parse(path.read_text())) if path.exists() else find(folder, name).__doc__
     return (text or "").partition("\n")[0]
 
@@ -48,6 +50,12 @@ def nearest(word: str, choices: tuple[str, ...]) -> str:
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
     meant = f"; did you mean '{close[0]}'?" if close else ""
     return f"{meant} (there is: {', '.join(choices)})"
+
+
+def _stem(name: str) -> str:
+    """The file's name without its end."""
+    stem = name.replace("-", "_")
+    return f"{stem}_" if keyword.iskeyword(stem) else stem
 
 
 def _foreign(folder: str) -> tuple[EntryPoint, ...]:

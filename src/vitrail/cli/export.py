@@ -1,0 +1,68 @@
+"""Write a model's codec for other libraries: diffusers, or ONNX.
+
+vitrail export runs/photos --to onnx --out photos-onnx
+vitrail export runs/photos --to diffusers --out photos-vae
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitrail import catalog
+from vitrail.cli._command import Answer, single
+from vitrail.cli._refusal import Mistakes
+from vitrail.errors import UsageError
+from vitrail.model import folder
+
+FOLDER = "interop"
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder or a model folder")]
+To = Annotated[str | None, typer.Option("--to", metavar="FORMAT", help="diffusers or onnx", show_default=False)]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="folder for the files", show_default=False)]
+
+
+def export(run: Run, to: To = None, out: Out = None) -> Answer:
+    """Load, write beside, put in place."""
+    with Mistakes() as mistakes:
+        if to is None:
+            mistakes.add(f"--to is missing; give one of {', '.join(formats())}")
+        elif to not in formats():
+            mistakes.add(f"unknown format '{to}'{catalog.nearest(to, formats())}")
+        if out is None:
+            mistakes.add("--out is missing; it names the folder for the files")
+        elif out.exists():
+            mistakes.add(f"{out} is there already; name a new folder")
+    assert to is not None
+    assert out is not None
+    model = folder.load(run)
+    files = _written(to, model, out)
+    facts = {"run": run, "to": to, "out": out, "files": files, "fingerprint": model.fingerprint}
+    return Answer(facts, [f"{to} files in {out}: {', '.join(files)}"])
+
+
+def formats() -> tuple[str, ...]:
+    """Names of what can be exported to."""
+    return tuple(name for name in catalog.names(FOLDER) if hasattr(catalog.find(FOLDER, name), "write"))
+
+
+def _written(to: str, model: object, out: Path) -> list[str]:
+    """Names of the files; the folder is there as a whole or not at all."""
+    beside = out.with_name(f"{out.name}.unfinished")
+    if beside.exists():
+        raise UsageError(
+            f"{beside} is left from an export that broke off, or belongs to one that runs; remove it first"
+        )
+    try:
+        files = catalog.find(FOLDER, to).write(model, beside)
+        names = [str(file.relative_to(beside)) for file in files]
+        beside.rename(out)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return names
+
+
+app = single(export, __doc__)
