@@ -11,7 +11,7 @@ from vitrail.cli._command import Table, as_json
 from vitrail.metrics.protocol import Score
 from vitrail.tasks.evaluate import Evaluation
 
-SHARES = ("codebook_usage", "recognised", "classifier_accuracy")
+SHARES = ("codebook_usage", "recognised", "class_evenness", "classifier_accuracy")
 UNITS = {"psnr": "dB", "psnr_of_mean_error": "dB", "bits_per_token": "bits", "bits_per_pixel": "bits"}
 
 

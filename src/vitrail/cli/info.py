@@ -18,6 +18,7 @@ from vitrail.cli._command import Answer, Table, single
 from vitrail.errors import ModelError
 from vitrail.model import folder
 from vitrail.model.model import Model
+from vitrail.model.recipe import SLOTS
 from vitrail.training.progress import duration
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder or a model folder")]
@@ -60,8 +61,7 @@ def about(model: Model) -> dict[str, Any]:
 def _rows(facts: Mapping[str, Any]) -> dict[str, str]:
     """The same for a person."""
     recipe, data, status = facts["recipe"], facts.get("data"), facts.get("status")
-    parts = ("network", "bottleneck", "reconstruction", "regulariser", "degradation", "prior")
-    rows = {"recipe": recipe["name"], **{part: recipe[part]["name"] for part in parts if recipe.get(part)}}
+    rows = {"recipe": recipe["name"], **{slot: recipe[slot]["name"] for slot in SLOTS if recipe.get(slot)}}
     rows["fingerprint"] = facts["fingerprint"] or "none yet: training has not finished"
     if data:
         rows["data"] = f"{data['source']} (fingerprint {data['fingerprint']})"

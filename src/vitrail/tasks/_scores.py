@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vitrail.metrics import codebook
@@ -21,7 +22,9 @@ from vitrail.tasks._seen import HIGHEST, Seen
 
 
 def fidelity_scores(model: Model, real: Seen) -> list[Score]:
-    """How near reconstructions are to the pictures, value by value."""
+    """How near reconstructions are to the pictures, value by value; nothing where there are none."""
+    if real.psnr is None or real.squared_error is None or real.ssim is None:
+        return []
     score = partial(Score, n_real=real.n, size=real.space, channels=model.spec.channels)
     capped = {"highest": HIGHEST}
     of_mean = -10 * math.log10(max(float(real.squared_error.mean()), 10 ** (-HIGHEST / 10)))
@@ -71,7 +74,10 @@ def set_scores(
 
 
 def recognition_scores(model: Model, real: Seen, fake: Drawn, net: FeatureNet, seed: int) -> list[Score]:
-    """Share of class-conditional samples that a classifier takes for their class; its accuracy on real pictures beside it."""
+    """What a classifier says to samples: the share that it takes for the class asked for, and how evenly it finds all classes.
+
+    Its accuracy on real pictures stands beside them.
+    """
     classes = len(model.spec.classes)
     if not isinstance(net, Small) or net.config.classes != classes or fake.recognised is None:
         return []
@@ -80,6 +86,9 @@ def recognition_scores(model: Model, real: Seen, fake: Drawn, net: FeatureNet, s
     if bool(asked.any()):
         share = float((fake.recognised == fake.labels)[asked].double().mean())
         found.append(score(metric="recognised", value=share, settings=fake.settings))
+    shares = torch.bincount(fake.recognised, minlength=classes).double() / len(fake.recognised)
+    evenness = float(torch.special.entr(shares).sum()) / math.log(classes)
+    found.append(score(metric="class_evenness", value=evenness, settings=fake.settings))
     if bool(known.any()) and real.recognised is not None:
         accuracy = float((real.recognised == real.labels)[known].double().mean())
         found.append(score(metric="classifier_accuracy", value=accuracy, n_fake=None, seed=None))

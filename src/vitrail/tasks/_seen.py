@@ -24,13 +24,13 @@ HIGHEST = 100.0  # dB; a picture without any error would make a mean infinite
 
 @dataclass(frozen=True)
 class Seen:
-    """What was measured on N pictures."""
+    """What was measured on N pictures; of reconstructions nothing where the model has no encoder."""
 
     n: int
     space: tuple[int, ...]
-    psnr: Tensor  # (N,) dB
-    squared_error: Tensor  # (N,)
-    ssim: Tensor  # (N,)
+    psnr: Tensor | None  # (N,) dB
+    squared_error: Tensor | None  # (N,)
+    ssim: Tensor | None  # (N,)
     counts: Tensor | None  # (Q, K) how often each code occurs
     features: Tensor | None  # (N, D)
     x_hat_features: Tensor | None  # (N, D)
@@ -54,6 +54,15 @@ def seen(model: Model, data: Dataset, features: FeatureNet | None, wanted: int, 
 
 
 def _measured(model: Model, x: Tensor, features: FeatureNet | None) -> dict[str, Tensor]:
+    found = {} if model.codec.encoder is None else _reconstructed(model, x, features)
+    if features is not None:
+        found["features"] = features.features(x)
+        if (guess := recognised(features, x)) is not None:
+            found["recognised"] = guess
+    return found
+
+
+def _reconstructed(model: Model, x: Tensor, features: FeatureNet | None) -> dict[str, Tensor]:
     latent = model.encode(x)
     x_hat = model.decode(latent, tuple(x.shape[2:]))
     found = {"psnr": psnr(x, x_hat).clamp_max(HIGHEST), "ssim": ssim(x, x_hat)}
@@ -61,9 +70,7 @@ def _measured(model: Model, x: Tensor, features: FeatureNet | None) -> dict[str,
     if latent.codes is not None:
         found["counts"] = codebook.count(latent.codes, model.codec.latent_spec().size)
     if features is not None:
-        found |= {"features": features.features(x), "x_hat_features": features.features(in_8_bits(x_hat))}
-        if (guess := recognised(features, x)) is not None:
-            found["recognised"] = guess
+        found["x_hat_features"] = features.features(in_8_bits(x_hat))
     return found
 
 
@@ -83,9 +90,9 @@ def _joined(rows: list[dict[str, Tensor]], space: tuple[int, ...]) -> Seen:
     return Seen(
         n=len(whole["label"]),
         space=space,
-        psnr=whole["psnr"],
-        squared_error=whole["squared_error"],
-        ssim=whole["ssim"],
+        psnr=whole.get("psnr"),
+        squared_error=whole.get("squared_error"),
+        ssim=whole.get("ssim"),
         counts=counts,
         features=whole.get("features"),
         x_hat_features=whole.get("x_hat_features"),

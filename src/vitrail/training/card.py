@@ -8,6 +8,7 @@ from vitrail import durable
 from vitrail.data.dataset import Dataset
 from vitrail.model import folder
 from vitrail.model.model import Model
+from vitrail.model.recipe import SLOTS
 
 
 def save(model: Model, run: Path, data: Dataset) -> None:
@@ -28,12 +29,12 @@ def text(model: Model, run: Path, data: Dataset) -> str:
         parameter.numel() for part in (model.codec, model.prior) if part is not None for parameter in part.parameters()
     )
     recipe = model.recipe
-    slots = (recipe.network, recipe.bottleneck, recipe.reconstruction, recipe.prior)
-    parts = ", ".join(part.part() for part in slots if part is not None)
+    parts = ", ".join(part.part() for slot in SLOTS if (part := getattr(recipe, slot)) is not None)
     shape = ", ".join(map(str, spec.shape))
-    use = f"pictures = model.sample(16, seed=0)       # (16, {shape}) in [0, 1]\nagain = model.reconstruct(pictures)"
-    if recipe.prior is None:
-        use = f"again = model.reconstruct(pictures)       # (B, {shape}) in [0, 1]"
+    drawn = f"pictures = model.sample(16, seed=0)       # (16, {shape}) in [0, 1]"
+    again = f"again = model.reconstruct(pictures)       # (B, {shape}) in [0, 1]"
+    uses = {drawn: recipe.prior is not None, again: model.codec.encoder is not None}
+    use = "\n".join(line for line, there in uses.items() if there)
     return f"""# {model.recipe.name}, trained with vitrail
 
 | | |

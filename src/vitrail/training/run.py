@@ -6,7 +6,7 @@ Every stage finds what is already done in the run folder, so calling it again re
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -21,23 +21,11 @@ from vitrail.data.loader import Loader
 from vitrail.data.source import Progress, silent
 from vitrail.errors import Interrupted
 from vitrail.model import folder as model_folder
-from vitrail.model.build import (
-    build_codec,
-    build_game,
-    build_perceptual,
-    build_prior,
-    build_regulariser,
-    built,
-    check,
-    fitted,
-)
+from vitrail.model.build import build_codec, build_prior, built, check, fitted
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe, Stage
-from vitrail.model.weight import Ramp
-from vitrail.objectives.adversarial._adversarial import Adversarial
 from vitrail.priors._prior import Prior
 from vitrail.training import budget, card, distributed, latents, loop, portrait, precision, preview, report, stopping
-from vitrail.training.adversary import Adversary
 from vitrail.training.beginning import check_fit, take_over
 from vitrail.training.budget import Budget
 from vitrail.training.checkup import Checkup
@@ -45,15 +33,14 @@ from vitrail.training.codec_step import CodecStep
 from vitrail.training.distributed import Ranks
 from vitrail.training.folder import claimed, set_aside
 from vitrail.training.generator_step import GeneratorStep
-from vitrail.training.job import Job, Rival
+from vitrail.training.job import Job
 from vitrail.training.journal import Show
+from vitrail.training.objectives import codec_step, rivalry
 from vitrail.training.precision import Precision
 from vitrail.training.prior_step import PriorStep
 from vitrail.training.stopping import Stop
 
 logger = logging.getLogger(__name__)
-
-Weights = Mapping[str, float | Ramp]
 
 SMALLEST_STAGE = 1.0  # seconds left to a prior whose share encoding has used up
 
@@ -155,47 +142,18 @@ class Run:
         self, codec: Codec, prior: Prior | None, allowed: Budget, checkup: Checkup
     ) -> tuple[Codec, Precision]:
         """Train the codec under observation; gives the one of averaged weights, and the arithmetic it was trained in."""
-        recipe, config = self.recipe, self.recipe.training.codec
-        adversary, rival, weights = self.rival()
-        step: CodecStep | GeneratorStep
+        recipe, spec, config = self.recipe, self.data.spec, self.recipe.training.codec
+        adversary, rival, weights = rivalry(recipe, spec)
+        step = codec_step(recipe, spec, codec, adversary, weights)
+        draw = partial(preview.reconstructions, recipe, self.heldout)
         if codec.encoder is None:
-            assert adversary is not None
             assert prior is not None
-            step, draw = GeneratorStep(codec, adversary), partial(preview.generated, recipe, self.heldout, prior)
-        else:
-            step, draw = (
-                self.codec_step(codec, adversary, weights),
-                partial(preview.reconstructions, recipe, self.heldout),
-            )
+            draw = partial(preview.generated, recipe, self.heldout, prior)
         shown, stream = self.preview("codec", draw), self.loader(config).stream
         job = Job("codec", step, stream, config, weights, allowed, len(self.data), shown, rival, checkup.hear)
         ended = loop.run(job, self.out, recipe.training, self.show)
         assert isinstance(ended.averaged, CodecStep | GeneratorStep)
         return ended.averaged.codec, Precision(**ended.precision)
-
-    def rival(self) -> tuple[Adversary | None, Rival | None, Weights]:
-        """The codec's opponent where the recipe has one, how it learns, and the weights that are left to the codec."""
-        recipe = self.recipe
-        game = build_game(recipe, self.data.spec)
-        if game is None:
-            return None, None, recipe.weights
-        own = {name: weight for name, weight in recipe.weights.items() if name in Adversarial.OWN}
-        others = {name: weight for name, weight in recipe.weights.items() if name not in own}
-        adversary = Adversary(*game)
-        return adversary, Rival("discriminator", adversary, recipe.training.discriminator, own), others
-
-    def codec_step(self, codec: Codec, adversary: Adversary | None, weights: Weights) -> CodecStep:
-        """What is minimised of a codec."""
-        recipe, look = self.recipe, build_perceptual(self.recipe, self.data.spec)
-        return CodecStep(
-            codec,
-            built(recipe.degradation),
-            recipe.training.seed,
-            build_regulariser(recipe, codec),
-            None if look is None else look.to(self.ranks.device),
-            adversary,
-            weights,
-        )
 
     @property
     def latent_file(self) -> Path:

@@ -29,10 +29,15 @@ KNOWN = {
     "stats.dead": Quantity("Codes not used lately", "codes"),
     "stats.batch_usage": Quantity("Codes used within a batch", "%", factor=100),
     "stats.batch_perplexity": Quantity("Perplexity of a batch", "codes"),
+    "stats.told_apart": Quantity("Data and decoder's work told apart", "%", factor=100),
+    "stats.adversarial_factor": Quantity("Factor that balances the adversarial term", log=True),
+    "stats.discriminator_grad_norm": Quantity("Gradient norm of the discriminator", log=True),
     "lr": Quantity("Learning rate"),
     "grad_norm": Quantity("Gradient norm", log=True),
     "time.images_per_second": Quantity("Speed", "images/s"),
 }
+GAME = ("adversarial", "matching", "discriminator", "r1", "lecam", "gradient_penalty")  # terms of either side
+LOGITS = ("logits_real", "logits_fake")
 
 
 def of_stage(facts: Facts, stage: str) -> Iterator[Chart]:
@@ -40,7 +45,9 @@ def of_stage(facts: Facts, stage: str) -> Iterator[Chart]:
     lines = facts.lines[stage]
     if loss := _loss(facts, lines):
         yield loss
-    stats = sorted({f"stats.{name}" for line in lines for name in line["stats"]} - {"stats.window"})
+    yield from _game(lines)
+    apart = {f"stats.{name}" for name in ("window", *LOGITS)}
+    stats = sorted({f"stats.{name}" for line in lines for name in line["stats"]} - apart)
     for name in sorted({*stats, *KNOWN}, key=_order):
         if curve := _curve(lines, name):
             shown = _quantity(name)
@@ -64,7 +71,7 @@ def codebook_use(facts: Facts) -> Chart | None:
 
 def _loss(facts: Facts, lines: list[Line]) -> Chart | None:
     """The loss and, where it is made of several, its unweighted terms; None where it was never finite."""
-    names = sorted({name for line in lines for name in line["terms"]})
+    names = sorted({name for line in lines for name in line["terms"]} - set(GAME))
     terms = tuple(curve for name in names if (curve := _curve(lines, f"terms.{name}")))
     total = _curve(lines, "loss")
     if total is None:
@@ -72,6 +79,13 @@ def _loss(facts: Facts, lines: list[Line]) -> Chart | None:
     if names == ["nats"] and facts.latent.size:
         return Chart("Surprise of the prior", (total,), "nats per code", levels=_without_context(facts))
     return Chart("Loss", (total, *terms) if len(terms) > 1 else (total,), log=True)
+
+
+def _game(lines: list[Line]) -> Iterator[Chart]:
+    """What discriminator and decoder want of each other, and how the discriminator judges both sides."""
+    for title, group, names in (("The game's terms", "terms", GAME), ("Discriminator's judgements", "stats", LOGITS)):
+        if curves := tuple(curve for name in names if (curve := _curve(lines, f"{group}.{name}"))):
+            yield Chart(title, curves)
 
 
 def _without_context(facts: Facts) -> tuple[tuple[str, float], ...]:

@@ -64,6 +64,11 @@ class Facts:
         """The folder as one would type it; of a full path only the name, as it means nothing elsewhere."""
         return self.run.name if self.run.is_absolute() else self.run.as_posix()
 
+    @property
+    def reads(self) -> bool:
+        """Whether there is an encoder; the noise that a generator starts from comes of none."""
+        return self.recipe.bottleneck.part() != "noise"
+
     @cached_property
     def latent(self) -> LatentSpec:
         """Shape of one sample's latent."""

@@ -19,6 +19,7 @@ SCORES = {
     "psnr": ("Reconstruction PSNR", "dB", 1.0),
     "frechet": ("Fréchet distance", "", 1.0),
     "recognised": ("Samples recognised", "%", 100.0),
+    "class_evenness": ("Evenness of the samples' classes", "%", 100.0),
     "ssim": ("Reconstruction SSIM", "", 1.0),
     "codebook_usage": ("Codes in use", "%", 100.0),
 }

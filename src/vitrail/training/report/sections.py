@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 from vitrail.model.recipe import SLOTS, Recipe
@@ -15,6 +15,7 @@ from vitrail.training.report.settings import Setting, command, named_recipe, pri
 
 LISTED = 200  # files set aside; the rest is counted
 SHOWS = {"codec": "Originals over their reconstructions", "prior": "Samples: pictures that never were"}
+STRIPS = {"codec": "Reconstructions", "prior": "Samples"}
 NEWEST_FIRST = tuple(reversed(STAGES))  # samples before reconstructions
 
 NOTHING = Html("")
@@ -29,14 +30,16 @@ def key_numbers(facts: Facts) -> Html:
 def newest(facts: Facts) -> Html:
     """The last grid of each stage, large and of one height."""
     last = [(stage, found[-1]) for stage in NEWEST_FIRST if (found := pictures.grids(facts.run, stage))]
-    shown = (_picture(grid, SHOWS[stage], SHOWS[stage], pictures.LARGE) for stage, grid in last)
+    if not facts.reads:
+        last = last[:1]  # the codec's grids are samples too
+    shown = (_picture(grid, _shows(facts, stage), _shows(facts, stage), pictures.LARGE) for stage, grid in last)
     return _section("What it makes", tag("div", *shown, class_="pair")) if last else NOTHING
 
 
 def over_time(facts: Facts) -> Html:
     """A film strip of each stage that was shown more than once."""
     found = {stage: pictures.grids(facts.run, stage) for stage in NEWEST_FIRST}
-    strips = [_strip(stage, grids) for stage, grids in found.items() if len(grids) > 1]
+    strips = [_strip(facts, stage, grids) for stage, grids in found.items() if len(grids) > 1]
     return _section("How it got there", *strips) if strips else NOTHING
 
 
@@ -123,10 +126,14 @@ def _card(figure: numbers.Figure) -> Html:
     return tag("li", tag("span", figure.title, class_="what"), value, tag("span", figure.note, class_="from"))
 
 
-def _strip(stage: str, grids: list[Grid]) -> Html:
-    frames = (_picture(grid, _when(grid), SHOWS[stage], pictures.SMALL) for grid in pictures.spread(grids))
-    title = "Samples" if stage == "prior" else "Reconstructions"
-    return join([tag("h3", title), tag("div", *frames, class_=f"strip {stage}")])
+def _shows(facts: Facts, stage: str, titles: Mapping[str, str] = SHOWS) -> str:
+    """What the grids of a stage show; those of a generator are samples already while it trains."""
+    return titles[stage if facts.reads else "prior"]
+
+
+def _strip(facts: Facts, stage: str, grids: list[Grid]) -> Html:
+    frames = (_picture(grid, _when(grid), _shows(facts, stage), pictures.SMALL) for grid in pictures.spread(grids))
+    return join([tag("h3", _shows(facts, stage, STRIPS)), tag("div", *frames, class_=f"strip {stage}")])
 
 
 def _picture(grid: Grid, caption: str, shows: str, limits: tuple[int, int]) -> Html:
@@ -167,7 +174,8 @@ def _use(facts: Facts, out: str) -> str:
     lines = ["import vitrail", "", f"model = vitrail.load({out!r})"]
     if facts.recipe.prior is not None:
         lines.append(f"pictures = model.sample(16, seed=0)  # (16, {shape}) in [0, 1]")
-    lines.append("again = model.reconstruct(pictures)")
+    if facts.reads:
+        lines.append("again = model.reconstruct(pictures)")
     if facts.latent.size:
         shape = ", ".join(map(str, (16, facts.latent.levels, *facts.latent.grid)))
         lines.append(f"codes = model.encode(pictures).codes  # ({shape}) integers below {facts.latent.size}")

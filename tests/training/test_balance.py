@@ -1,0 +1,86 @@
+"""How strongly the decoder listens to its discriminator."""
+
+from __future__ import annotations
+
+import torch
+
+from vitrail.training.balance import COOLING, LATELY, MEMORY, USUALLY, Backoff, Balance
+
+
+def squares(others: float, own: float) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.tensor(others), torch.tensor(own)
+
+
+def test_nothing_is_heard_before_anything_was_measured() -> None:
+    assert Balance(10.0).factor() == 0
+
+
+def test_the_factor_is_the_ratio_of_the_slopes_and_has_a_limit() -> None:
+    balance = Balance(10.0)
+    balance.see(4, *squares(9.0, 4.0))
+    balance.after_step()
+    torch.testing.assert_close(balance.factor(), torch.tensor(1.5))
+    balance.see(4, *squares(9.0, 0.0))
+    balance.after_step()
+    torch.testing.assert_close(balance.squares, torch.tensor([9.0, 4.0 * MEMORY]))
+    strict = Balance(1.0)
+    strict.see(4, *squares(9.0, 4.0))
+    strict.after_step()
+    assert strict.factor() == 1
+
+
+def test_rounds_count_by_their_samples() -> None:
+    balance = Balance(10.0)
+    balance.see(3, *squares(1.0, 2.0))
+    balance.see(1, *squares(5.0, 6.0))
+    balance.after_step()
+    torch.testing.assert_close(balance.squares, torch.tensor([2.0, 3.0]))
+
+
+def test_a_broken_step_leaves_the_balance_as_it_is() -> None:
+    balance = Balance(10.0)
+    balance.see(1, *squares(1.0, 1.0))
+    balance.after_step()
+    balance.see(1, *squares(float("nan"), 1.0))
+    balance.after_step()
+    assert balance.factor() == 1
+    assert not balance.seen
+
+
+def errors(backoff: Backoff, *values: float) -> None:
+    for value in values:
+        backoff.see(1, torch.tensor(value))
+        backoff.after_step()
+
+
+def test_a_steady_or_falling_error_is_no_set_back() -> None:
+    backoff = Backoff()
+    errors(backoff, *(1.0 - 0.004 * step for step in range(200)))
+    assert backoff.share == 1
+    noisy = Backoff()
+    generator = torch.Generator().manual_seed(0)
+    errors(noisy, *(1 + 0.2 * torch.randn(500, generator=generator)).tolist())
+    assert noisy.share == 1
+
+
+def test_a_jump_halves_the_share_once_and_then_it_comes_back() -> None:
+    backoff = Backoff()
+    errors(backoff, *[1.0] * 50)
+    reached = 0
+    while backoff.share == 1:
+        errors(backoff, 3.0)
+        reached += 1
+    recent, usual = 3 - 2 * LATELY**reached, 3 - 2 * USUALLY**reached
+    torch.testing.assert_close(backoff.errors, torch.tensor([recent, usual]))
+    assert backoff.share == 0.5
+    errors(backoff, *[3.0] * (COOLING - 1))
+    assert 0.5 < backoff.share <= 1
+    errors(backoff, *[3.0] * 1000)
+    assert backoff.share == 1
+
+
+def test_an_error_that_is_not_finite_is_a_set_back_and_is_not_remembered() -> None:
+    backoff = Backoff()
+    errors(backoff, 1.0, float("inf"))
+    assert backoff.share == 0.5
+    assert backoff.errors.tolist() == [1.0, 1.0]
