@@ -1,4 +1,4 @@
 """How different two samples look, one measure per file.
 
-May import networks and the rows below them.
+May import networks, data and the rows below them.
 """

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from vitrail.data.download import checksum
 from vitrail.errors import ModelError
 
 HUB = "hf:"
@@ -40,11 +39,12 @@ def located(place: str) -> Path:
 
 
 def read(path: Path, sha256: str = "") -> dict[str, Tensor]:
-    """The tensors of a file.   Raises ModelError where it is damaged, or `sha256` given and another."""
+    """The tensors of a file, but for a classifier's.   Raises ModelError where it is damaged, or `sha256` given and another."""
     try:
-        if sha256 and (found := hashlib.sha256(path.read_bytes()).hexdigest()) != sha256:
+        if sha256 and (found := checksum(path, "sha256")) != sha256:
             raise ModelError(f"{path}: its sha256 is {found}, wanted {sha256}")
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys() if not name.startswith(CLASSIFIER)}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
 
@@ -53,13 +53,11 @@ def renamed(weights: dict[str, Tensor], source: Path) -> dict[str, Tensor]:
     """Named as Lpips names them: `vgg.features.0.weight` and so on, and the linear heads `heads.0` to `heads.4` of shape (C,).
 
     Layouts: VGG16 of torchvision or timm (`features.0.weight`), the lpips package and taming (`net.slice1.0.weight`), heads
-    alone or with either (`lin0.model.1.weight`). Classifiers are left out; all else keeps its name, for who loads to refuse.
+    alone or with either (`lin0.model.1.weight`). All else keeps its name, for who loads to refuse.
     Raises ModelError on another input scaling, and on two tensors of one meaning that differ.
     """
     made: dict[str, Tensor] = {}
     for name, tensor in weights.items():
-        if name.startswith(CLASSIFIER):
-            continue
         if name in ("scaling_layer.shift", "scaling_layer.scale"):
             _check_scaling(name, tensor, source)
             continue

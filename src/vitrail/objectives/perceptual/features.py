@@ -23,7 +23,7 @@ from vitrail.types import DataSpec
 class Config(PartConfig):
     """Pictures of the channels and of a size that the net takes. It never runs without weights."""
 
-    usual_weights: ClassVar = {"perceptual": 0.1}
+    usual_weights: ClassVar = {"perceptual": 0.05}
 
     path: str = Field(
         min_length=1, description="folder of `vitrail features train`, or a .safetensors file of Inception or DINOv2"

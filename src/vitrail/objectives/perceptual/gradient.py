@@ -24,7 +24,7 @@ HALVED = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}  # by number of spa
 class Config(PartConfig):
     """1 to 3 space axes, any channels."""
 
-    usual_weights: ClassVar = {"perceptual": 0.5}
+    usual_weights: ClassVar = {"perceptual": 0.1}
 
     scales: int = Field(3, ge=1, description="resolutions that are compared, each half the one before")
 

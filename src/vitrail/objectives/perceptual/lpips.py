@@ -32,7 +32,7 @@ TOLD_APART = 0.25  # least distance of unlike pictures in the last layer; VGG16s
 class Config(PartConfig):
     """Grey pictures or RGB. It never runs without weights."""
 
-    usual_weights: ClassVar = {"perceptual": 1.0}
+    usual_weights: ClassVar = {"perceptual": 0.1}
 
     weights: str = Field(
         min_length=1,
