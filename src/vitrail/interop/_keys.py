@@ -49,10 +49,15 @@ class Weights:
             raise ModelError(f"{self.path}: weight '{their}' has shape {shape}, wanted at least {axis + 1} axes")
         return shape[axis]
 
+    def holds(self, prefix: str) -> bool:
+        """Whether there is any weight in the part "a.b." """
+        their = theirs(prefix, self.table)
+        return any(name.startswith(their) for name in self.tensors)
+
     def count(self, template: str) -> int:
-        """How many there are of "a.{}.b": a.0.b, a.1.b and so on."""
+        """How many parts there are of "a.{}.": a.0., a.1. and so on."""
         number = 0
-        while template.format(number) in self:
+        while self.holds(template.format(number)):
             number += 1
         return number
 

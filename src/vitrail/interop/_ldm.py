@@ -31,7 +31,7 @@ OWN = ("mean", "std", "bottleneck.book.", "bottleneck.log_scale", "likelihood.")
 
 def network_of(weights: Weights) -> ldm.Config:
     """The network that weights belong to, from their names and shapes. Raises ModelError where none would have them."""
-    levels = weights.count("encoder.down_blocks.{}.resnets.0.conv1.weight")
+    levels = weights.count("encoder.down_blocks.{}.")
     if not levels:
         raise ModelError(f"{weights.path}: holds no level of an encoder")
     widths = tuple(weights.side(f"encoder.down_blocks.{i}.resnets.0.conv1.weight") for i in range(levels))
@@ -43,10 +43,10 @@ def network_of(weights: Weights) -> ldm.Config:
         )
     fields = {
         "widths": widths,
-        "blocks": weights.count("encoder.down_blocks.0.resnets.{}.conv1.weight"),
-        "attention": [i for i in up if f"encoder.down_blocks.{i}.attentions.0.to_q.weight" in weights],
-        "decoder_attention": [i for i, name in up.items() if f"{name}.attentions.0.to_q.weight" in weights],
-        "middle_attention": "encoder.mid_block.attentions.0.to_q.weight" in weights,
+        "blocks": weights.count("encoder.down_blocks.0.resnets.{}."),
+        "attention": [i for i in up if weights.holds(f"encoder.down_blocks.{i}.attentions.")],
+        "decoder_attention": [i for i, name in up.items() if weights.holds(f"{name}.attentions.")],
+        "middle_attention": any(weights.holds(f"{side}.mid_block.attentions.0.") for side in ("encoder", "decoder")),
         "channels": channels,
         "double": out == 2 * channels,
         "stem": weights.side("encoder.conv_in.weight"),

@@ -1,6 +1,6 @@
 """Folders of diffusers, as its `save_pretrained` writes them: AutoencoderKL and VQModel, read and written.
 
-    config.json · diffusion_pytorch_model.safetensors · perhaps both inside of `vae/`, `movq/` or `vqvae/` of a pipeline
+    config.json · diffusion_pytorch_model.safetensors · of a whole pipeline, those in its folder `vae/` or `vqvae/`
 
 diffusers itself is not needed. Its pipelines scale latents as (z - shift) * scaling_factor or (z - latents_mean) * scaling_factor /
 latents_std, its models do not: here that is what `encode` gives. What is read as one thing and written as another, all to the same

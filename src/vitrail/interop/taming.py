@@ -3,7 +3,8 @@
 Everything is told by names and shapes of the weights; a .yaml beside them adds the resolution and the scale of the latents.
 Left out on purpose, by these rules alone:
     loss.*              discriminator, perceptual net and the learnt variance: they judge, they do not code
-    model_ema.*         running averages of the same weights, which both libraries leave aside when they load a first stage
+    model_ema.*         running averages of the same weights, which both libraries leave aside when they load a first stage;
+                        where a pickled file has them, `vitrail import --ema` takes them in place of the weights
     all but first_stage_model.*, where there are such: a whole diffusion model, of which only the autoencoder is wanted
 Both libraries know no other group norm than one of 32 groups. Not told by names, hence not noticed without the .yaml: a tanh after
 the decoder (`tanh_out`), and IBQ's lookup by dot products.
@@ -39,7 +40,7 @@ def read(foreign: Foreign, size: tuple[int, int] | None = None) -> Model:
     settings = _stage(foreign.settings)
     _refuse(foreign, settings)
     held = _autoencoder(foreign.tensors)
-    levels = Weights(foreign.path, held, table(0)).count("encoder.down_blocks.{}.resnets.0.conv1.weight")
+    levels = Weights(foreign.path, held, table(0)).count("encoder.down_blocks.{}.")
     weights = Weights(foreign.path, held, table(levels))
     resolution = _at(settings, "params", "ddconfig", "resolution")
     model = model_of(weights, network_of(weights), bottleneck_of(weights), size_of(size, resolution))
@@ -105,9 +106,13 @@ def _stage(settings: Mapping[str, Any]) -> Any:
 
 
 def _refuse(foreign: Foreign, stage: Any) -> None:
-    """Raise ModelError on what names of weights do not show but settings do."""
+    """Raise ModelError on what is of the family but computes something else."""
     if _at(stage, "params", "ddconfig", "tanh_out"):
         raise ModelError(f"{foreign.path}: ddconfig.tanh_out, a tanh after the decoder, is not supported")
+    if any(name.removeprefix(FIRST_STAGE) == "quantize.embed.weight" for name in foreign.tensors):
+        raise ModelError(
+            f"{foreign.path}: quantize.embed.weight: codes of a Gumbel-softmax are not supported, only nearest ones"
+        )
     if "IBQ" in str(_at(stage, "target") or ""):
         raise ModelError(
             f"{foreign.path}: {_at(stage, 'target')} looks codes up by dot products, which is not supported"
