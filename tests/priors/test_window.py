@@ -51,6 +51,19 @@ def test_a_place_is_as_central_as_the_borders_allow(grid: tuple[int, ...], windo
             assert off[first] == min(off.values())
 
 
+@pytest.mark.parametrize("hop", [1, 2, 3, 99])
+@pytest.mark.parametrize(("grid", "window"), [((7,), (4,)), ((5, 11), (3, 5)), ((3, 3), (3, 1))])
+def test_a_window_that_hops_holds_the_place_and_moves_less(
+    grid: tuple[int, ...], window: tuple[int, ...], hop: int
+) -> None:
+    corners = [windows.around(place, grid, window, hop) for place in places(grid)]
+    for place, corner in zip(places(grid), corners, strict=True):
+        for at, whole, side, first in zip(place, grid, window, corner, strict=True):
+            assert 0 <= first <= at < first + side <= whole
+    stops = {corner[-1] for corner in corners}
+    assert len(stops) == 1 + -(-(grid[-1] - window[-1]) // min(hop, window[-1] - window[-1] // 2))
+
+
 def test_cutting_each_its_own_window() -> None:
     x = codes(4, 2, 5, 6, 3)
     corners = torch.tensor([[0, 0, 0], [3, 2, 1], [1, 2, 0], [3, 3, 1]])
@@ -79,7 +92,7 @@ def slow(prior: Autoregressive, label: Tensor, how: Settings, grid: tuple[int, .
     uniform = noise.uniform(3, range(len(label)), (math.prod(grid) * levels,))
     for t in range(uniform.shape[1]):
         place = places(grid)[t // levels]
-        corner = windows.around(place, grid, prior.window)
+        corner = windows.around(place, grid, prior.window, how.hop)
         inside = places(prior.window).index(tuple(at - first for at, first in zip(place, corner, strict=True)))
         before = prior.tokens(windows.cut(drawn, corner, prior.window))[:, : inside * levels + t % levels]
         seen = None if hint is None else windows.cut(hint, corner, prior.window)
@@ -97,7 +110,7 @@ def slow(prior: Autoregressive, label: Tensor, how: Settings, grid: tuple[int, .
 @pytest.mark.parametrize("conditional", [False, True])
 @pytest.mark.parametrize(("grid", "levels"), [((5, 7), 1), ((4, 6), 2), ((3, 3), 1), ((9, 3), 1)])
 def test_what_is_kept_changes_nothing(grid: tuple[int, ...], levels: int, conditional: bool, guidance: float) -> None:
-    prior, how = build((6, 6), 3, levels, conditional), Settings(guidance=guidance)
+    prior, how = build((6, 6), 3, levels, conditional), Settings(guidance=guidance, hop=int(guidance))
     hint = codes(3, levels, *grid) if conditional else None
     drawn = prior.draw(3, range(3), ANY, how, grid, hint)
     assert drawn.shape == (3, levels, *grid)

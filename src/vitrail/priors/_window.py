@@ -8,12 +8,16 @@ from torch import Tensor
 Sides = tuple[int, ...]  # one number per axis of the grid
 
 
-def around(place: Sides, grid: Sides, window: Sides) -> Sides:
+def around(place: Sides, grid: Sides, window: Sides, hop: int = 1) -> Sides:
     """The corner of the window in which a place of the grid lies as centrally as the borders allow.
 
+    hop: along the last axis the window stands at multiples of it only, so that up to hop - 1 places lie right of the middle.
     Source: Esser et al. 2021, section 3.3.
     """
-    return tuple(min(max(at - side // 2, 0), whole - side) for at, whole, side in zip(place, grid, window, strict=True))
+    corner = [at - side // 2 for at, side in zip(place, window, strict=True)]
+    if corner:
+        corner[-1] -= corner[-1] % min(hop, window[-1] - window[-1] // 2)
+    return tuple(min(max(first, 0), whole - side) for first, whole, side in zip(corner, grid, window, strict=True))
 
 
 def cut(codes: Tensor, corner: Sides, window: Sides) -> Tensor:

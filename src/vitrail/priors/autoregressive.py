@@ -42,6 +42,9 @@ class Settings(PriorSettings):
     guidance: float = Field(
         1.0, ge=0, description="1: none; above 1 class and condition show more clearly, with less variety"
     )
+    hop: int = Field(
+        1, ge=1, description="codes by which a sliding window moves: above 1 so many times faster, and less central"
+    )
 
 
 class Config(PartConfig):
@@ -146,13 +149,14 @@ class Autoregressive(Prior):
         return self.norm(self.transformer(x, cache)[:, before:])
 
     def stepper(
-        self, label: Tensor, grid: tuple[int, ...] | None = None, condition: Tensor | None = None
+        self, label: Tensor, grid: tuple[int, ...] | None = None, condition: Tensor | None = None, hop: int = 1
     ) -> Callable[[Tensor | None], Tensor]:
         """What the sampler wants: step(None) gives the first logits (B, K) of a grid, step(token (B,)) the next.
 
         grid: at least as large as the window, which it is by default. condition: hints (B, Q, *grid), -1 for none.
+        hop: places by which the window moves.
         """
-        return Walk(self, label, grid or self.window, condition).step
+        return Walk(self, label, self.window if grid is None else grid, condition, hop).step
 
     def following(self, token: Tensor, cache: Cache) -> Tensor:
         """The state (B, D) after one more token of the window that the cache was filled for."""
@@ -178,7 +182,7 @@ class Autoregressive(Prior):
         grid = self.spec.grid if grid is None else grid
         whole = tuple(map(max, grid, self.window))
         hints = None if condition is None else windows.grown(condition, whole)
-        step = self._guided(label, whole, hints, settings.guidance)
+        step = self._guided(label, whole, hints, settings)
         drawn = (*grid[:1], *whole[1:])  # rows below are read by nothing
         uniform = noise.uniform(seed, numbers, (prod(drawn) * self.spec.levels,)).to(label.device)
         tokens = sampler.sample(
@@ -196,13 +200,14 @@ class Autoregressive(Prior):
         return tokens.unflatten(1, (*grid, self.spec.levels)).movedim(-1, 1)
 
     def _guided(
-        self, label: Tensor, grid: tuple[int, ...], condition: Tensor | None, scale: float
+        self, label: Tensor, grid: tuple[int, ...], condition: Tensor | None, settings: Settings
     ) -> Callable[[Tensor | None], Tensor]:
         """A stepper away from what it would say without class and hint."""
+        scale, hop = settings.guidance, settings.hop
         if scale == 1 or not (self.classes or self.conditional):
-            return self.stepper(label, grid, condition)
+            return self.stepper(label, grid, condition, hop)
         both = None if condition is None else torch.cat([condition, torch.full_like(condition, -1)])
-        step = self.stepper(torch.cat([label, torch.full_like(label, -1)]), grid, both)
+        step = self.stepper(torch.cat([label, torch.full_like(label, -1)]), grid, both, hop)
         return lambda token: sampler.guided(step(None if token is None else token.repeat(2)), scale)
 
     def _cropped(self, codes: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -260,8 +265,10 @@ class Walk:
     changes, so that the codes of the window up to here are read again.
     """
 
-    def __init__(self, prior: Autoregressive, label: Tensor, grid: tuple[int, ...], condition: Tensor | None) -> None:
-        self.prior, self.label, self.grid, self.condition = prior, label, grid, condition
+    def __init__(
+        self, prior: Autoregressive, label: Tensor, grid: tuple[int, ...], condition: Tensor | None, hop: int
+    ) -> None:
+        self.prior, self.label, self.grid, self.condition, self.hop = prior, label, grid, condition, hop
         self.cache = prior.transformer.cache(len(label))
         self.tokens = label.new_zeros(len(label), prod(grid) * prior.spec.levels)
         self.seen = 0  # tokens
@@ -273,7 +280,7 @@ class Walk:
         if token is not None:
             self.tokens[:, self.seen - 1] = token
         place = tuple(map(int, np.unravel_index(self.seen // self.prior.spec.levels, self.grid)))
-        corner = windows.around(place, self.grid, self.prior.window)
+        corner = windows.around(place, self.grid, self.prior.window, self.hop)
         self.seen += 1
         if corner == self.corner:
             assert token is not None

@@ -56,6 +56,12 @@ def sample(
     top_k: TopK = None,
     top_p: TopP = None,
     guidance: Guidance = None,
+    hop: Annotated[
+        int | None,
+        Field(
+            ge=1, description="codes by which a sliding window moves: above 1 so many times faster, and less central"
+        ),
+    ] = None,
     size: Size = None,
     condition: Hint = None,
     degrade: Annotated[
@@ -73,7 +79,7 @@ def sample(
     if degrade:
         assert hint is not None
         hint = model.hint(hint, seed, first if len(hint) > 1 else 0)
-    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance, "hop": hop}
     pictures = model.sample(n, label=label, seed=seed, first=first, size=size, condition=hint, **given)
     classes = model.labels(label, range(first, first + n)).tolist()
     labels = tuple(model.spec.classes[each] if each >= 0 else None for each in classes)
