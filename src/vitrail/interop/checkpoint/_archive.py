@@ -38,10 +38,13 @@ def _judge_zip(path: Path) -> None:
         raise ModelError("is a TorchScript archive, which holds code beside weights; refused unread")
     if inside.count("data.pkl") != 1 or len(set(names)) != len(names):
         raise ModelError("is a zip archive, but not one of torch.save; refused unread")
-    for member in members:
-        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
-            sizes = f"{member.compress_size} bytes that would become {member.file_size}"
-            raise ModelError(f"has a compressed member of {sizes}, and torch.save compresses nothing; refused unread")
+    packed = [
+        each for each in members if each.compress_type != zipfile.ZIP_STORED or each.compress_size != each.file_size
+    ]
+    if packed:
+        worst = max(packed, key=lambda each: each.file_size)
+        sizes = f"{worst.compress_size} bytes that would become {worst.file_size}"
+        raise ModelError(f"has a compressed member of {sizes}, and torch.save compresses nothing; refused unread")
     claimed, size = sum(member.file_size for member in members), path.stat().st_size
     if claimed > size:
         raise ModelError(f"claims {claimed} bytes of contents in a file of {size}; refused unread")

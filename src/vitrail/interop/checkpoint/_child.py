@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from vitrail.errors import ModelError, VitrailError
 from vitrail.interop.checkpoint._archive import judge
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
     """Arguments: source, target, seconds of processor time, and perhaps `ema`. Returns the exit code."""
     source, target, seconds = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
     size = source.stat().st_size
-    torch.set_num_threads(1)
+    warm_up()
     confine(size, seconds)
     try:
         judge(source)
@@ -59,6 +60,15 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{json.dumps({'kind': kind, 'message': message})}\n")
         return 4
     return 0
+
+
+def warm_up() -> None:
+    """Let torch and safetensors import what they import late, while that is still allowed."""
+    torch.set_num_threads(1)
+    content = io.BytesIO()
+    torch.save({"one": torch.ones(1)}, content)
+    content.seek(0)
+    save(torch.load(content, weights_only=True))
 
 
 def _unpickled(source: Path) -> object:

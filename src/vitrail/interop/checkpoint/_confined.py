@@ -28,7 +28,7 @@ COPIES = 4  # of the file that memory has room for: as read, as found, as writte
 
 def confine(size: int, seconds: int) -> None:
     """Limit memory and files by the size of what is read, and processor time; forbid processes, sockets and opening to write."""
-    _limit(resource.RLIMIT_CPU, seconds + int(time.process_time()) + 1)
+    _limit(resource.RLIMIT_CPU, seconds + int(time.process_time()) + 1, grace=5)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, COPIES * size + HEADROOM)
     if (mapped := _mapped()) is not None:
@@ -36,11 +36,11 @@ def confine(size: int, seconds: int) -> None:
     sys.addaudithook(_refuse)
 
 
-def _limit(kind: int, value: int) -> None:
-    """Lower a limit; a lower one that is there already stays."""
+def _limit(kind: int, value: int, grace: int = 0) -> None:
+    """Lower a limit; a lower one that is there already stays. grace: from the signal that names the limit to the end."""
     _, most = resource.getrlimit(kind)
-    value = value if most == resource.RLIM_INFINITY else min(value, most)
-    resource.setrlimit(kind, (value, value))
+    both = [each if most == resource.RLIM_INFINITY else min(each, most) for each in (value, value + grace)]
+    resource.setrlimit(kind, (both[0], both[1]))
 
 
 def _mapped() -> int | None:
