@@ -4,10 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import save_file
 
 from vitrail.errors import ModelError, UsageError
 from vitrail.networks.discriminator import features
-from vitrail.networks.features import packed, small
+from vitrail.networks.features import dino, packed, small
+from vitrail.objectives.adversarial._penalties import r1
 from vitrail.types import DataSpec
 
 SPEC = DataSpec(shape=(1, 28, 28))
@@ -39,6 +41,19 @@ def test_the_net_is_neither_learnt_nor_saved_nor_copied(folder: Path) -> None:
     assert not net.net.net.training
     assert all(weight.grad is None for weight in net.net.net.parameters())
     assert all(torch.equal(value, frozen[key]) for key, value in net.net.net.state_dict().items())
+
+
+def test_it_looks_through_a_transformer_and_its_slope_can_be_differentiated(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    seen_through = dino.Config(width=64, depth=2, hidden=64, patch=2, grid=16).build()
+    for weight in seen_through.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    save_file(seen_through.state_dict(), tmp_path / "dino.safetensors")
+    net = features.Config(path=str(tmp_path / "dino.safetensors"), width=8).build(DataSpec(shape=(3, 20, 20)))
+    x = torch.rand(2, 3, 20, 20)
+    assert net(x).logits.shape == (2, 2 * 8 * 8)  # two blocks' patches, 16 a side and halved once
+    r1(net, x).backward()
+    assert any(weight.grad is not None and weight.grad.abs().max() > 0 for weight in net.parameters())
 
 
 def test_a_path_must_be_given_and_lead_somewhere(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_penalties_on_slopes_take_turns(name: str, linear: Discriminator, real: 
         found.append(game.terms(linear, real, fake)[0]["r1"].item())
         game.after_step()
     assert found[1] == found[2] == found[4] == 0
-    assert found[0] == found[3] == pytest.approx(1.5 * float(linear.weight.square().sum()))  # type: ignore[union-attr,operator]
+    assert found[0] == found[3] == pytest.approx(1.5 * linear.weight.square().sum().item())  # type: ignore[union-attr,operator]
 
 
 @games

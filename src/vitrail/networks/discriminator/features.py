@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vitrail.errors import UsageError
 from vitrail.networks.convolution import norm
@@ -59,10 +60,11 @@ class Frozen:
         return self
 
     def maps(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The net's maps of x."""
+        """The net's maps of x; their slope by x can be differentiated, which fused attention's cannot."""
         if next(self.net.parameters()).device != x.device:
             self.net.to(x.device)
-        return self.net.maps(x)
+        with sdpa_kernel(SDPBackend.MATH):
+            return self.net.maps(x)
 
 
 class Features(Discriminator):
