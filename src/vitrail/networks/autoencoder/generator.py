@@ -138,7 +138,7 @@ class Modulated(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         points = x.movedim(1, -1)  # (B, *S, C)
-        told = self.told(z).view(len(z), *(1,) * (x.dim() - 2), -1)
+        told = self.told(z).view(z.shape[0], *(1,) * (x.dim() - 2), -1)
         scale, shift = told.to(points.dtype).chunk(2, dim=-1)
         normed = F.layer_norm(points, points.shape[-1:])
         return torch.addcmul(shift, normed, 1 + scale).movedim(-1, 1)
