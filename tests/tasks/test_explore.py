@@ -18,6 +18,13 @@ def test_walks_begin_and_end_at_the_reconstructions(discrete: Model) -> None:
     assert found.sheet().shape == (1, 5 * 58 - 2, 5 * 58 - 2)
 
 
+def test_one_that_wants_a_condition_is_given_pictures(conditional: Model) -> None:
+    with pytest.raises(UsageError, match="give it pictures to walk between"):
+        explore(conditional)
+    x = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert explore(conditional, x, steps=3).interpolation.shape == (2, 3, 1, 8, 8)
+
+
 def test_a_great_circle_keeps_the_length() -> None:
     start, end = torch.randn(2, 4, 9, generator=torch.Generator().manual_seed(0))
     start, end = (3 * part / part.norm(dim=1, keepdim=True) for part in (start, end))

@@ -42,9 +42,7 @@ class Settings(PriorSettings):
     guidance: float = Field(
         1.0, ge=0, description="1: none; above 1 class and condition show more clearly, with less variety"
     )
-    hop: int = Field(
-        1, ge=1, description="codes by which a sliding window moves: above 1 so many times faster, and less central"
-    )
+    hop: int = Field(1, ge=1, description="codes by which a sliding window moves: above 1 faster, and less central")
 
 
 class Config(PartConfig):

@@ -52,8 +52,10 @@ def explore(
     Walks lead in a straight line through z, unquantized, from picture 0 to 1, from 2 to 3 and so on; where the prior is normal,
     along a great circle, since the straight line passes through latents that the prior never draws.
     Directions are the channels that vary most where the latent is one vector, else principal components of the latents of x.
-    Raises UsageError on fewer than two pictures.
+    Raises UsageError on fewer than two pictures, and on none where the model wants a condition to draw its own.
     """
+    if x is None and model.prior is not None and model.prior.conditional:
+        raise UsageError("this model draws nothing without a condition: give it pictures to walk between")
     x = model.sample(POPULATION, seed=seed) if x is None else model.read(x)
     if len(x) < 2:
         raise UsageError(f"a walk leads from one picture to another: give at least 2, got {len(x)}")

@@ -58,9 +58,7 @@ def sample(
     guidance: Guidance = None,
     hop: Annotated[
         int | None,
-        Field(
-            ge=1, description="codes by which a sliding window moves: above 1 so many times faster, and less central"
-        ),
+        Field(ge=1, description="codes by which a sliding window moves: above 1 faster, and less central"),
     ] = None,
     size: Size = None,
     condition: Hint = None,

@@ -31,7 +31,8 @@ def text(model: Model, run: Path, data: Dataset) -> str:
     recipe = model.recipe
     parts = ", ".join(part.part() for slot in SLOTS if (part := getattr(recipe, slot)) is not None)
     shape = ", ".join(map(str, spec.shape))
-    drawn = f"pictures = model.sample(16, seed=0)       # (16, {shape}) in [0, 1]"
+    hint = "" if recipe.condition is None else ", condition=picture"
+    drawn = f"pictures = model.sample(16, seed=0{hint})       # (16, {shape}) in [0, 1]"
     again = f"again = model.reconstruct(pictures)       # (B, {shape}) in [0, 1]"
     uses = {drawn: recipe.prior is not None, again: model.codec.encoder is not None}
     use = "\n".join(line for line, there in uses.items() if there)

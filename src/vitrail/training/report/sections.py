@@ -173,7 +173,8 @@ def _use(facts: Facts, out: str) -> str:
     shape = ", ".join(map(str, facts.spec.shape))
     lines = ["import vitrail", "", f"model = vitrail.load({out!r})"]
     if facts.recipe.prior is not None:
-        lines.append(f"pictures = model.sample(16, seed=0)  # (16, {shape}) in [0, 1]")
+        hint = "" if facts.recipe.condition is None else ", condition=picture"
+        lines.append(f"pictures = model.sample(16, seed=0{hint})  # (16, {shape}) in [0, 1]")
     if facts.reads:
         lines.append("again = model.reconstruct(pictures)")
     if facts.latent.size:
