@@ -9,6 +9,7 @@ average. Bars: 1e-4 relative, and equal hashes.
 Alone, the batch is cut into two rounds, which is the arithmetic of two processes. Uncut, matrix products round otherwise
 in the last bit; where the model is continuous that stays small, but a codebook turns it into another choice of code
 here and there, and the curves of `vqvae` drift apart as two seeds would: that figure is shown without a bar.
+The discriminators of `vqgan` and `gan` are hashed and compared likewise.
 """
 
 from __future__ import annotations
@@ -35,9 +36,20 @@ SETTINGS = {
 SMALL: dict[str, dict[str, Any]] = {
     "vqvae": {"network.widths": [8, 16], "bottleneck.size": 32, "prior.width": 32, "prior.depth": 1},
     "autoencoder": {"network.widths": [8, 16]},
+    "vqgan": {"network.widths": [8, 16], "bottleneck.size": 32, "discriminator.width": 8},
+    "gan": {"network.widths": [16, 8], "discriminator.width": 8},
 }
-STAGES = {"vqvae": ("codec", "prior"), "autoencoder": ("codec",)}
-ALONE = (("vqvae", 2, 1e-4), ("vqvae", 1, None), ("autoencoder", 1, 1e-4))  # recipe, rounds of the one process, bar
+# A discriminator from the tenth step of a hundred on, which the decoder hears from the first step with it on.
+GAME = {"adversarial.begin": 0.1, "weights.adversarial": 0.5}
+ALWAYS: dict[str, dict[str, Any]] = {"vqgan": {"prior": None, **GAME}}
+STAGES = {"vqvae": ("codec", "prior"), "autoencoder": ("codec",), "vqgan": ("codec",), "gan": ("codec",)}
+ALONE = (  # recipe, rounds of the one process, bar
+    ("vqvae", 2, 1e-4),
+    ("vqvae", 1, None),
+    ("autoencoder", 1, 1e-4),
+    ("vqgan", 2, 1e-4),
+    ("gan", 2, 1e-4),
+)
 
 
 def main() -> None:
@@ -111,12 +123,15 @@ def work(asked: Any) -> None:
     def watched(job: Any, *rest: Any, **named: Any) -> Any:
         finished = run(job, *rest, **named)
         found[job.name] = {**hashed("trained", job.module), **hashed("average", finished.averaged)}
+        if job.rival is not None:
+            found[job.name] |= hashed("rival", job.rival.module)
         return finished
 
     loop.run = watched
     stages = STAGES[asked.recipe]
     rounds = {f"training.{stage}.accumulate": asked.rounds for stage in stages}
-    settings = {**SETTINGS, **rounds, **(SMALL[asked.recipe] if asked.quick else {})}
+    always = {**SETTINGS, **ALWAYS.get(asked.recipe, {})}
+    settings = {**always, **rounds, **(SMALL[asked.recipe] if asked.quick else {})}
     steps = f"{len(stages) * asked.steps} steps"
     vitrail.train(asked.recipe, data=asked.data, out=asked.work / "run", budget=steps, settings=settings, show=False)
     (asked.work / f"rank{os.environ.get('RANK', 0)}.json").write_text(json.dumps(found))
