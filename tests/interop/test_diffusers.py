@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitrail import catalog
 from vitrail.errors import ModelError, UsageError
-from vitrail.interop import diffusers as format
+from vitrail.interop import diffusers as ours
 from vitrail.interop._foreign import Foreign
 from vitrail.model.model import Model
 from vitrail.model.recipe import override
@@ -74,7 +74,7 @@ def made(kind: str, **changes: Any) -> Any:
 def foreign(folder: Path, **changes: Any) -> Foreign:
     """What is given to `read`; settings changed, or left out where None."""
     settings = {**json.loads((folder / "config.json").read_text()), **changes}
-    return Foreign(folder, load_file(folder / format.WEIGHTS), {k: v for k, v in settings.items() if v is not None})
+    return Foreign(folder, load_file(folder / ours.WEIGHTS), {k: v for k, v in settings.items() if v is not None})
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +127,10 @@ def check_equal(a: Model, b: Model) -> None:
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_read_models_compute_what_diffusers_does(kind: str, saved: Callable[[str], tuple[Any, Path]]) -> None:
     there, folder = saved(kind)
-    model = format.read(foreign(folder))
+    model = ours.read(foreign(folder))
     side = there.config.sample_size
     assert model.spec.shape == (there.config.in_channels, side, side)
-    assert format.recognises(foreign(folder))
+    assert ours.recognises(foreign(folder))
     check_same(model, there)
 
 
@@ -138,34 +138,34 @@ def test_read_models_compute_what_diffusers_does(kind: str, saved: Callable[[str
 def test_what_is_written_is_read_by_diffusers_and_read_back(
     kind: str, saved: Callable[[str], tuple[Any, Path]], tmp_path: Path
 ) -> None:
-    model = format.read(foreign(saved(kind)[1]))
-    files = format.write(model, tmp_path / "out")
-    assert sorted(file.name for file in files) == ["config.json", format.WEIGHTS]
+    model = ours.read(foreign(saved(kind)[1]))
+    files = ours.write(model, tmp_path / "out")
+    assert sorted(file.name for file in files) == ["config.json", ours.WEIGHTS]
     there = (oracle.AutoencoderKL if kind.startswith("kl") else oracle.VQModel).from_pretrained(tmp_path / "out")
     check_same(model, there.eval())
-    check_equal(format.read(foreign(tmp_path / "out")), model)
+    check_equal(ours.read(foreign(tmp_path / "out")), model)
 
 
 def test_pipelines_statistics_are_those_of_encode(saved: Callable[[str], tuple[Any, Path]]) -> None:
     there, folder = saved("kl-plain")
-    model = format.read(foreign(folder))
+    model = ours.read(foreign(folder))
     x = pictures(model)
     with torch.no_grad():
         z = there.encode(2 * x - 1).latent_dist.mode()
     torch.testing.assert_close(model.encode(x).z, (z - 0.1159) * 0.3611, **CLOSE)
     mean, std = [0.5, -1.0, 2.0], [0.25, 1.5, 3.0]
-    model = format.read(foreign(folder, latents_mean=mean, latents_std=std, shift_factor=None))
+    model = ours.read(foreign(folder, latents_mean=mean, latents_std=std, shift_factor=None))
     wanted = (z - torch.tensor(mean).view(3, 1, 1)) * 0.3611 / torch.tensor(std).view(3, 1, 1)
     torch.testing.assert_close(model.encode(x).z, wanted, **CLOSE)
 
 
 @pytest.mark.parametrize("kind", ["kl-plain", "vq-plain"])
 def test_statistics_per_channel_survive(kind: str, saved: Callable[[str], tuple[Any, Path]], tmp_path: Path) -> None:
-    model = format.read(foreign(saved(kind)[1]))
+    model = ours.read(foreign(saved(kind)[1]))
     model.codec.mean.copy_(torch.randn(model.codec.mean.shape))
     model.codec.std.copy_(torch.rand(model.codec.std.shape) + 0.1)
-    format.write(model, tmp_path / "out")
-    check_equal(format.read(foreign(tmp_path / "out")), model)
+    ours.write(model, tmp_path / "out")
+    check_equal(ours.read(foreign(tmp_path / "out")), model)
     check_same(
         model, (oracle.AutoencoderKL if kind.startswith("kl") else oracle.VQModel).from_pretrained(tmp_path / "out")
     )
@@ -174,11 +174,11 @@ def test_statistics_per_channel_survive(kind: str, saved: Callable[[str], tuple[
 def test_convolutions_around_the_latent_may_be_left_out(tmp_path: Path) -> None:
     there = made("kl-attention", use_quant_conv=False, use_post_quant_conv=False)
     there.save_pretrained(tmp_path)
-    check_same(format.read(foreign(tmp_path)), there)
+    check_same(ours.read(foreign(tmp_path)), there)
     there = made("kl-attention")
     there.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"use_quant_conv=false, but weight 'quant_conv\.weight' is there"):
-        format.read(foreign(tmp_path, use_quant_conv=False))
+        ours.read(foreign(tmp_path, use_quant_conv=False))
 
 
 def test_attention_of_old_files_is_read(saved: Callable[[str], tuple[Any, Path]]) -> None:
@@ -190,7 +190,7 @@ def test_attention_of_old_files_is_read(saved: Callable[[str], tuple[Any, Path]]
         for now, then in names.items():
             name = name.replace(f".{now}.", f".{then}.")
         old[name] = tensor
-    check_same(format.read(Foreign(folder, old, new.settings)), there)
+    check_same(ours.read(Foreign(folder, old, new.settings)), there)
 
 
 @pytest.mark.parametrize("size", [None, (16, 16), (24, 40)])
@@ -198,11 +198,11 @@ def test_the_size_is_asked_for_or_that_of_the_settings(
     size: tuple[int, int] | None, saved: Callable[[str], tuple[Any, Path]], tmp_path: Path
 ) -> None:
     held = foreign(saved("kl-attention")[1])
-    model = format.read(held, size)
+    model = ours.read(held, size)
     assert model.spec.space == (size or (16, 16))
-    format.write(model, tmp_path / "out")
-    assert format.read(foreign(tmp_path / "out")).spec == model.spec
-    assert format.read(foreign(saved("kl-attention")[1], sample_size=None)).spec.space == (32, 32)  # its default
+    ours.write(model, tmp_path / "out")
+    assert ours.read(foreign(tmp_path / "out")).spec == model.spec
+    assert ours.read(foreign(saved("kl-attention")[1], sample_size=None)).spec.space == (32, 32)  # its default
 
 
 @pytest.mark.parametrize(
@@ -231,16 +231,66 @@ def test_what_is_not_supported_is_named(
     kind: str, changes: dict[str, Any], named: str, saved: Callable[[str], tuple[Any, Path]]
 ) -> None:
     with pytest.raises(ModelError, match=named) as caught:
-        format.read(foreign(saved(kind)[1], **changes))
+        ours.read(foreign(saved(kind)[1], **changes))
     assert "\n" not in str(caught.value)
+
+
+FOUR = {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
+# Of well-known checkpoints: Stable Diffusion 1, FLUX.1, aMUSEd.
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "AutoencoderKL": {
+        "_diffusers_version": "0.4.2",
+        **FOUR,
+        "block_out_channels": [128, 256, 512, 512],
+        "latent_channels": 4,
+        "layers_per_block": 2,
+        "sample_size": 512,
+    },
+    "AutoencoderKL, left out": {
+        "_name_or_path": "../checkpoints/flux-dev",
+        **FOUR,
+        "block_out_channels": [128, 256, 512, 512],
+        "force_upcast": True,
+        "latent_channels": 16,
+        "latents_mean": None,
+        "latents_std": None,
+        "layers_per_block": 2,
+        "sample_size": 1024,
+        "scaling_factor": 0.3611,
+        "shift_factor": 0.1159,
+        "use_post_quant_conv": False,
+        "use_quant_conv": False,
+    },
+    "VQModel": {
+        "down_block_types": ["DownEncoderBlock2D"] * 5,
+        "up_block_types": ["UpDecoderBlock2D"] * 5,
+        "block_out_channels": [128, 256, 256, 512, 768],
+        "latent_channels": 64,
+        "layers_per_block": 2,
+        "lookup_from_codebook": True,
+        "mid_block_add_attention": False,
+        "norm_type": "group",
+        "num_vq_embeddings": 8192,
+        "vq_embed_dim": 64,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", PUBLISHED)
+def test_settings_of_well_known_checkpoints_are_understood(kind: str) -> None:
+    """Without their weights: the refusal is of the first of these, not of a setting."""
+    told = PUBLISHED[kind]
+    settings = {"_class_name": kind.partition(",")[0], "act_fn": "silu", "in_channels": 3, "out_channels": 3, **told}
+    with pytest.raises(ModelError, match=r"there: weight '.*\.weight' is missing"):
+        ours.read(Foreign(Path("there"), {}, settings))
 
 
 def test_weights_without_a_config_are_refused(saved: Callable[[str], tuple[Any, Path]]) -> None:
     held = foreign(saved("kl-plain")[1])
     with pytest.raises(ModelError, match=r"wants the config\.json"):
-        format.read(Foreign(held.path, held.tensors, {}))
-    assert format.recognises(Foreign(held.path, held.tensors, {}))
-    assert not format.recognises(Foreign(held.path, {"weight": torch.zeros(1)}, {}))
+        ours.read(Foreign(held.path, held.tensors, {}))
+    assert ours.recognises(Foreign(held.path, held.tensors, {}))
+    assert not ours.recognises(Foreign(held.path, {"weight": torch.zeros(1)}, {}))
 
 
 SMALL = {"name": "ldm", "widths": [8, 16], "groups": 4, "blocks": 1}
@@ -279,10 +329,10 @@ def trained_here(**changes: Any) -> Model:
 )
 def test_what_was_trained_here_is_read_by_diffusers(changes: dict[str, Any], tmp_path: Path) -> None:
     model = trained_here(**changes)
-    format.write(model, tmp_path / "out")
+    ours.write(model, tmp_path / "out")
     kind = oracle.AutoencoderKL if model.recipe.bottleneck.part() == "gaussian" else oracle.VQModel
     check_same(model, kind.from_pretrained(tmp_path / "out").eval())
-    check_same(format.read(foreign(tmp_path / "out")), kind.from_pretrained(tmp_path / "out").eval())
+    check_same(ours.read(foreign(tmp_path / "out")), kind.from_pretrained(tmp_path / "out").eval())
 
 
 @pytest.mark.parametrize(
@@ -299,15 +349,15 @@ def test_what_was_trained_here_is_read_by_diffusers(changes: dict[str, Any], tmp
 )
 def test_what_diffusers_has_no_class_for_is_said(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=named):
-        format.write(trained_here(**changes), tmp_path / "out")
+        ours.write(trained_here(**changes), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     model = trained_here()
-    format.write(model, tmp_path / "out")
+    ours.write(model, tmp_path / "out")
     with pytest.raises(UsageError, match="is there already"):
-        format.write(model, tmp_path / "out")
+        ours.write(model, tmp_path / "out")
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is there already"):
-        format.write(model, tmp_path / "file")
+        ours.write(model, tmp_path / "file")

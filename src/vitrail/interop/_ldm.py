@@ -94,8 +94,8 @@ def size_of(size: tuple[int, int] | None, told: Any) -> tuple[int, int]:
     return SIZE
 
 
-def model_of(weights: Weights, network: ldm.Config, bottleneck: Config, size: tuple[int, int]) -> Model:
-    """A Model with these weights: all that it wants and no others.
+def model_of(weights: Weights, network: Config, bottleneck: Config, size: tuple[int, int]) -> Model:
+    """A Model with these weights: all that it wants and no others. Also for other networks whose ends are named alike.
 
     Shapes are compared before anything is allocated. Raises ModelError that names what does not fit.
     """

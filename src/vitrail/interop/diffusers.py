@@ -50,7 +50,7 @@ TABLE: Table = (
     (r"^decoder\.post_quant_conv\.", "post_quant_conv."),
     (r"\.to_out\.", ".to_out.0."),
 )
-# Attention in files of diffusers before 0.17.
+# Attention as files of older versions of diffusers name it.
 OLD_TABLE: Table = (
     *TABLE[:-1],
     (r"\.to_out\.", ".proj_attn."),
@@ -142,8 +142,8 @@ def write(model: Model, path: Path) -> list[Path]:
     """
     config, tensors = _config(model), _tensors(model)
     files = [path / WEIGHTS, path / "config.json"]
-    if found := [file for file in (*files, path) if file.exists() and (file != path or not path.is_dir())]:
-        raise UsageError(f"'{found[0]}' is there already; name a new folder")
+    if there := [file for file in files if file.exists()] or ([path] if path.is_file() else []):
+        raise UsageError(f"'{there[0]}' is there already; name a new folder")
     path.mkdir(parents=True, exist_ok=True)
     contents = safetensors.torch.save(tensors, {"format": "pt"}), (json.dumps(config, indent=2) + "\n").encode()
     for file, content in zip(files, contents, strict=True):
