@@ -2,8 +2,8 @@
 
     python -m benchmarks [--quick] [--out runs/benchmarks.jsonl] [NAME ...]
 
-Names are those of the files; without any, all that take minutes run. `main_job`, `recipes` and `collapse` take half an
-hour and are run by name.
+Names are those of the files; without any, all that take minutes run. Those that train good models take half an
+hour and more, and are run by name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 NAMES = ("startup", "train_speed", "kv_cache", "quantizers", "two_processes", "kill_and_resume")
-LONG = ("main_job", "recipes", "collapse")
+LONG = ("main_job", "recipes", "collapse", "sharpness", "gans")
 
 
 def run(name: str, quick: bool) -> tuple[int, str]:
@@ -36,7 +36,7 @@ def main() -> None:
     """Run what was asked for; exits with 1 if a bar was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"{', '.join((*NAMES, *LONG))}; default: all but the last three"
+        "names", nargs="*", metavar="NAME", help=f"{', '.join((*NAMES, *LONG))}; default: those that take minutes"
     )
     parser.add_argument("--quick", action="store_true", help="tiny, to see that all of them work")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks.jsonl"), help="where the JSON lines go")

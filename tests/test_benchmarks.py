@@ -48,8 +48,9 @@ def test_kv_cache() -> None:
     assert figures["batch 2, gain"]["value"] > 0
 
 
-def test_kill_and_resume() -> None:
-    figures = run("kill_and_resume")["figures"]
+@pytest.mark.parametrize("recipe", ["vqvae", "vqgan"])
+def test_kill_and_resume(recipe: str) -> None:
+    figures = run("kill_and_resume", "--recipe", recipe)["figures"]
     assert figures["kill -9 that hit a living process"]["value"] >= 2
     assert figures["killed runs that differ"]["value"] == 0
 
@@ -57,6 +58,7 @@ def test_kill_and_resume() -> None:
 def test_two_processes() -> None:
     figures = run("two_processes")["figures"]
     assert figures["vqvae codec: largest relative difference of the loss, one process in 2 rounds"]["value"] <= 1e-4
+    assert figures["vqgan codec: largest relative difference of the loss, one process in 2 rounds"]["value"] <= 1e-4
 
 
 @pytest.mark.slow
@@ -70,6 +72,21 @@ def test_main_job(tmp_path: Path) -> None:
 def test_recipes(tmp_path: Path) -> None:
     figures = run("recipes", "--out", str(tmp_path), "--recipes", "vae-dense", "vqvae")["figures"]
     assert {"vae-dense: psnr", "vae-dense: frechet", "vqvae: recognised"} <= figures.keys()
+
+
+@pytest.mark.slow
+def test_sharpness(tmp_path: Path) -> None:
+    figures = run("sharpness", "--out", str(tmp_path))["figures"]
+    assert figures["digits vqgan: images"]["value"] == 40 * 64
+    assert figures["digits: largest jump of the reconstruction term"]["value"] > 0
+    figures = run("sharpness", "--out", str(tmp_path), "--stability", "2")["figures"]
+    assert figures["steps refused, in all runs"]["reached"]
+
+
+@pytest.mark.slow
+def test_gans(tmp_path: Path) -> None:
+    figures = run("gans", "--out", str(tmp_path))["figures"]
+    assert 0 <= figures["wgan: evenness of the classes"]["value"] <= 1
 
 
 def test_the_runner_refuses_unknown_names() -> None:
