@@ -17,6 +17,7 @@ from vitrail.errors import ModelError, UsageError
 from vitrail.interop.checkpoint import SUFFIXES, convert
 
 USUAL = ("diffusion_pytorch_model", "model", "pytorch_model")  # stems that libraries give the weights in a folder
+FIRST_STAGES = ("vae", "vqvae", "vqmodel")  # folders of the autoencoder in that of a whole pipeline
 LARGEST = 1 << 20  # bytes of a settings file
 
 
@@ -72,11 +73,12 @@ def _weights_in(folder: Path) -> Path:
             return (usual or found)[0]
         if found:
             raise UsageError(f"{folder}: holds {len(found)} checkpoints; name one, such as {found[0]}")
-    inner = [
-        each.name for each in sorted(folder.iterdir()) if each.name in ("vae", "vqvae", "vqmodel") and each.is_dir()
-    ]
-    hint = f"; did you mean {folder / inner[0]}?" if inner else ""
-    raise UsageError(f"{folder}: no checkpoint in this folder{hint}")
+    inner = [each for name in FIRST_STAGES if (each := folder / name).is_dir()]
+    if len(inner) == 1:
+        return _weights_in(inner[0])
+    raise UsageError(
+        f"{folder}: no checkpoint in this folder; wants one that ends in .safetensors, {', '.join(SUFFIXES)}"
+    )
 
 
 def _settings(file: Path) -> dict[str, Any]:

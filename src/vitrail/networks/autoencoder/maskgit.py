@@ -113,16 +113,16 @@ class Level(nn.Module):
         self, inner: int, outer: int, blocks: int, dims: int, halve: bool = False, double: bool = False
     ) -> None:
         super().__init__()
-        self.halve, self.double, self.dims = halve, double, dims
+        self.halves, self.doubles, self.dims = halve, double, dims
         self.block = nn.Sequential(*(Block(outer if i else inner, outer, dims) for i in range(blocks)))
         if double:
             self.upsample_conv = CONV[dims](outer, outer, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.block(x)
-        if self.halve:
+        if self.halves:
             return MEAN[self.dims](h, 2)
-        return self.upsample_conv(F.interpolate(h, scale_factor=2.0, mode="nearest")) if self.double else h
+        return self.upsample_conv(F.interpolate(h, scale_factor=2.0, mode="nearest")) if self.doubles else h
 
 
 class Block(nn.Module):
