@@ -177,7 +177,7 @@ class Model:
         if condition is None and conditional:
             what = self.recipe.condition.part() if self.recipe.condition is not None else "degraded picture"
             raise UsageError(
-                f"this model's prior draws what a picture could be that went through '{what}': give a condition"
+                f"this prior draws what a picture was that went through '{what}': give a condition, --condition PICTURE"
             )
         if condition is None:
             return None
