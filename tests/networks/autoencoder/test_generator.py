@@ -47,6 +47,12 @@ def test_a_fresh_generator_makes_different_samples_within_the_range_of_data() ->
     assert out.std(0).square().mean() > 0.25 * out.var()  # much of it is of the noise, not the same in all samples
 
 
+def test_a_fresh_generator_draws_patches_of_one_value() -> None:
+    out = build((2, 8, 8))(torch.randn(3, 5))
+    torch.testing.assert_close(out, out[..., ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert not torch.allclose(out[:, 0], out[:, 1])
+
+
 def test_samples_do_not_see_each_other_and_every_number_of_noise_counts() -> None:
     net, z = build(), torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(net(z)[1:2], net(z[1:2]))

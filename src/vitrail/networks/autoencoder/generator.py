@@ -83,7 +83,7 @@ class Decoder(nn.Module):
         )
         self.norm = Modulated(widths[-1], channels)
         self.head = CONV[dims](widths[-1], outputs * config.patch**dims, 3, padding=1)
-        nn.init.normal_(self.head.weight, std=CONTRAST / math.sqrt(self.head.weight[0].numel() / 2))
+        self._start_head(outputs)
 
     def forward(self, z: Tensor) -> Tensor:
         h = self.dense(z).unflatten(1, self.grid).movedim(-1, 1)  # (B, width, *S), the channels of a point side by side
@@ -91,6 +91,15 @@ class Decoder(nn.Module):
             h = block(h, z)
         out = depth_to_space(self.head(F.relu(self.norm(h, z))), self.patch)
         return out[(slice(None), slice(None), *(slice(side) for side in self.space))]
+
+    @torch.no_grad()
+    def _start_head(self, outputs: int) -> None:
+        """All values of a patch begin equal, else samples keep the checkerboard they begin with (Aitken et al. 2017)."""
+        weight = self.head.weight
+        of_patch = torch.randn(outputs, *weight.shape[1:]) * CONTRAST / math.sqrt(weight[0].numel() / 2)
+        weight.copy_(of_patch.repeat_interleave(len(weight) // outputs, dim=0))
+        if self.head.bias is not None:
+            nn.init.zeros_(self.head.bias)
 
     @property
     def last(self) -> Tensor:
