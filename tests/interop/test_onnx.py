@@ -27,7 +27,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "maskgit": {"widths": [32, 32], "blocks": 1},
     "mlp": {"widths": [16]},
 }
-QUICK = ("vq", "gaussian", "fsq")  # the others are slow, as recording a graph takes seconds
+QUICK = ("vq",)  # the others are slow, as recording a graph takes seconds
 
 
 def model_of(network: str, bottleneck: str, shape: tuple[int, ...] = (3, 16, 16)) -> Model:
