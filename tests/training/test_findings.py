@@ -148,6 +148,20 @@ def test_one_position_and_the_rim_of_a_lattice() -> None:
     assert found_rim.fixes == ("weights.evenness=0.03", "training.codec.lr=0.001")
 
 
+def test_a_discriminator_that_was_answered_and_one_that_knows_all() -> None:
+    made = recipe("vqgan", adversarial__lecam=False, weights={"adversarial": 0.5, "commitment": 0.25})
+    stats = {**WELL, "adversarial_share": 0.98, "told_apart": 0.9}
+    assert judged(condition(made, stats=stats)) == []
+    (found,) = judged(condition(made, stats={**stats, "adversarial_share": 0.5}, weights={"adversarial": 0.4}))
+    assert str(found) == (
+        "discriminator: listened to at 50% of its weight at step 500, since reconstructions got worse; the decoder listens to it "
+        "too much; try --set adversarial.lecam=true or --set adversarial.r1=true"
+    )
+    (found,) = judged(condition(made, stats={**stats, "told_apart": 1.0}))
+    assert (found.name, found.fixes[0]) == ("all-known", "adversarial.lecam=true")
+    assert judged(condition(recipe("wgan"), stats={**stats, "told_apart": 1.0})) == []
+
+
 def test_every_rule_bears_an_empty_condition() -> None:
     empty = condition(size=0, vectors=0, stats={}, terms={}, weights={}, early={})
     assert [rule(empty) for rule in RULES] == [None] * len(RULES)

@@ -66,14 +66,14 @@ class Adversary(StepModule):
         opinion = self.discriminator(shown)
         fooled = self.game.fooled(logits(opinion))
         pull = _pull(fooled, shown)
-        factor = self._factor(making, pull) * self.backoff.share
-        terms = {"adversarial": linked(made, fooled, factor * pull)}
+        factor, share = self._factor(making, pull), self.backoff.share.clone()
+        terms = {"adversarial": linked(made, fooled, factor * share * pull)}
         if self.game.config.matching:
             with torch.no_grad():
                 of_data = self.discriminator(making.x[: making.paired])
             alike = matching(of_data, opinion.first(making.paired))
             terms["matching"] = linked(made, alike, _pull(alike, shown))
-        return Losses(terms, {"adversarial_factor": factor})
+        return Losses(terms, {"adversarial_factor": factor, "adversarial_share": share})
 
     def silent(self, x: Tensor) -> Losses:
         """`answer` before the game has begun."""

@@ -1,4 +1,4 @@
-"""What may be wrong with a bottleneck while it trains, why, and what to try: one rule, one small function.
+"""What may be wrong with a codec while it trains, why, and what to try: one rule, one small function.
 
 A rule sees a Condition and returns a Finding or None. It has to be silent on every healthy run: a threshold is where no
 healthy run of ours has been, not where things could be better. Fixes are settings as `--set` takes them; `judged` leaves out
@@ -25,12 +25,16 @@ ALONE = 0.9  # of all bits at one position
 OPTIONAL = {"entropy": 0.002}  # weights of terms that are reported where they are asked for
 FEWER = ("bottleneck.channels=8",)  # dimensions, which every code has a share of
 SHOWN = 3  # fixes of a finding
+HELD_BACK = 0.7  # share of the adversarial weight: below, a set-back was answered within the line
+ALL_KNOWN = 0.995  # of data and reconstructions that a discriminator tells apart
 EDGE = 0.9  # of the coordinates of a lattice's codes at its rim
+
+QUIETER = ("adversarial.lecam=true", "adversarial.r1=true")
 
 
 @dataclass(frozen=True)
 class Condition:
-    """How a bottleneck is doing at one moment of training."""
+    """How a codec is doing at one moment of training."""
 
     recipe: Recipe
     step: int
@@ -173,6 +177,30 @@ def only_the_rim(now: Condition) -> Finding | None:
     return Finding("only-the-rim", said, cause, (now.usual("evenness"), _slower(now)))
 
 
+def held_back(now: Condition) -> Finding | None:
+    """Reconstructions suddenly got worse under the discriminator, so its weight was cut."""
+    share = now.stats.get("adversarial_share", 1.0)
+    if share > HELD_BACK:
+        return None
+    said = (
+        f"discriminator: listened to at {share:.0%} of its weight at step {now.step:,}, since reconstructions got worse"
+    )
+    weight = now.weights.get("adversarial", 1.0)
+    return Finding(
+        "held-back", said, "the decoder listens to it too much", (f"weights.adversarial={weight / 4:.1g}", *QUIETER)
+    )
+
+
+def all_known(now: Condition) -> Finding | None:
+    """A discriminator that makes no mistakes teaches little: its slope says no more than "not like this"."""
+    known = now.stats.get("told_apart", 0.0)
+    if known < ALL_KNOWN or now.progress < HALF or now.setting("adversarial.gradient_penalty"):
+        return None
+    said = f"discriminator: tells {known:.1%} of data and decoder's work apart after {now.step:,} steps"
+    slower = f"training.discriminator.lr={now.recipe.training.discriminator.lr / 3:.1g}"
+    return Finding("all-known", said, "it learns faster than the decoder", (*QUIETER, slower))
+
+
 RULES: tuple[Rule, ...] = (
     larger_than_the_data,
     few_codes,
@@ -181,6 +209,8 @@ RULES: tuple[Rule, ...] = (
     posterior_collapse,
     one_position,
     only_the_rim,
+    held_back,
+    all_known,
 )
 
 
