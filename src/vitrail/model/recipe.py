@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, Literal
 
 import yaml
@@ -268,7 +269,7 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
         tree.clear()  # another part: its own defaults
     if isinstance(value, Config):
         value = value.printed() if path[0] in SLOTS and not above else value.model_dump(mode="json")
-    tree[last] = value
+    tree[last] = deepcopy(value)  # what the caller holds stays as it is
 
 
 def _weigh_anew(tree: dict[str, Any], before: Recipe) -> None:
