@@ -41,6 +41,14 @@ def test_find_gives_the_module() -> None:
     assert catalog.find("bottlenecks", "vq") is vq
 
 
+def test_a_word_of_pythons_own_is_a_name_too() -> None:
+    assert "import" in catalog.names("cli")
+    assert catalog.find("cli", "import").__name__ == "vitrail.cli.import_"
+    assert catalog.summary("cli", "import") == "Make a model of a checkpoint that another library trained."
+    with pytest.raises(UsageError):
+        catalog.find("cli", "import-")
+
+
 def test_a_miss_names_the_nearest_and_all() -> None:
     with pytest.raises(
         UsageError, match=r"unknown bottleneck 'gausian'; did you mean 'gaussian'\? \(there is: .*none.*vq.*\)"

@@ -122,6 +122,7 @@ def patterns(canary: Path) -> dict[str, bytes]:
         "reduce os.system": P2 + call("os.system", shell) + STOP,
         "reduce posix.system": zipped(P2 + system + STOP),
         "subprocess": zipped(P2 + call("subprocess.Popen", words) + STOP),
+        "network": zipped(P2 + call("urllib.request.urlopen", text("http://127.0.0.1:9")) + STOP),
         "eval": zipped(P2 + call("builtins.eval", python) + STOP),
         "eval of Python 2": zipped(P2 + call("__builtin__.eval", python) + STOP),
         "exec": zipped(P2 + call("builtins.exec", python) + STOP),

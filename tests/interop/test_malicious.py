@@ -59,7 +59,7 @@ def told(folder: Path) -> dict[str, Any]:
 
 
 def test_there_are_many() -> None:
-    assert len(NAMES) >= 20
+    assert len(NAMES) >= 40  # as the documentation says
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -77,7 +77,7 @@ def test_nothing_is_run(name: str, told: dict[str, Any]) -> None:
 
 def test_a_good_file_passes_without_any_such_event(told: dict[str, Any]) -> None:
     assert told["good"]["code"] == 0
-    assert [event for event in told["good"]["events"] if not event.startswith("os.rename")] == []
+    assert told["good"]["events"] == []
 
 
 @pytest.mark.parametrize("name", ["reduce os.system", "zip that inflates"])

@@ -37,8 +37,9 @@ def convert(source: Path, target: Path, ema: bool = False) -> None:
         raise UsageError(f"wants a new file that ends in .safetensors, got {target}")
     if not source.is_file():
         raise ModelError(f"no checkpoint at {source}")
+    beside = target.with_name(f"{target.name}.unfinished")
     seconds = SECONDS + source.stat().st_size // BYTES_PER_SECOND
-    command = [sys.executable, "-I", "-c", START.format(path=_path()), str(source), str(target), str(seconds)]
+    command = [sys.executable, "-I", "-c", START.format(path=_path()), str(source), str(beside), str(seconds)]
     try:
         child = subprocess.run(
             [*command, *(["ema"] if ema else [])],
@@ -48,9 +49,12 @@ def convert(source: Path, target: Path, ema: bool = False) -> None:
             env={name: os.environ[name] for name in PASSED if name in os.environ} | {"OMP_NUM_THREADS": "1"},
         )
     except subprocess.TimeoutExpired:
+        beside.unlink(missing_ok=True)
         raise ModelError(f"{source} is refused: reading it takes longer than {60 + 4 * seconds} s") from None
     if child.returncode:
+        beside.unlink(missing_ok=True)
         _raise(source, child.returncode, child.stderr.decode(errors="replace"), seconds)
+    beside.rename(target)
 
 
 def _path() -> list[str]:

@@ -51,9 +51,7 @@ def main(arguments: list[str]) -> int:
     try:
         judge(source)
         tensors = tensors_of(_unpickled(source), ema=arguments[3:] == ["ema"], size=size)
-        beside = target.with_name(f"{target.name}.unfinished")
-        save_file(tensors, beside)
-        beside.rename(target)
+        save_file(tensors, target)
     except (VitrailError, OSError, MemoryError, RuntimeError) as error:
         kind = "UsageError" if isinstance(error, VitrailError) and error.exit_code == 2 else "ModelError"
         message = str(error) if isinstance(error, VitrailError) else _reason(error)

@@ -11,15 +11,20 @@ from typing import Any
 
 # Audit events (PEP 578) of what no reader of tensors does. Unpickling is refused long before; this is for what nobody thought of.
 FORBIDDEN = (
-    "os.system",
-    "os.exec",
-    "os.fork",
-    "os.posix_spawn",
-    "os.spawn",
-    "subprocess.",
-    "socket.",
-    "ctypes.",
-    "pty.",
+    *("os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.kill", "subprocess.", "pty."),
+    *(
+        "os.mkdir",
+        "os.remove",
+        "os.rmdir",
+        "os.rename",
+        "os.link",
+        "os.symlink",
+        "os.chmod",
+        "os.chown",
+        "os.truncate",
+        "shutil.",
+    ),
+    *("socket.", "ctypes."),
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 HEADROOM = 512 << 20  # bytes beyond the multiple of the file's size
@@ -27,7 +32,7 @@ COPIES = 4  # of the file that memory has room for: as read, as found, as writte
 
 
 def confine(size: int, seconds: int) -> None:
-    """Limit memory and files by the size of what is read, and processor time; forbid processes, sockets and opening to write."""
+    """Limit memory and files by the size of what is read, and processor time; forbid processes, sockets and changes to files."""
     _limit(resource.RLIMIT_CPU, seconds + int(time.process_time()) + 1, grace=5)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, COPIES * size + HEADROOM)
