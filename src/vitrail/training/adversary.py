@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +45,7 @@ class Adversary(StepModule):
     def __init__(self, discriminator: Discriminator, game: Adversarial) -> None:
         super().__init__()
         self.discriminator, self.game = discriminator, game
-        self.balance, self.backoff = Balance(game.config.limit), Backoff()
+        self.balance, self.backoff = Balance(game.answers, game.config.limit), Backoff()
         self.active = False
         self.contests: list[Contest] = []
 
@@ -64,21 +65,19 @@ class Adversary(StepModule):
         self.contests.append(Contest(making.x.detach(), made.detach()))
         shown = made.detach().requires_grad_()
         opinion = self.discriminator(shown)
-        fooled = self.game.fooled(logits(opinion))
-        pull = _pull(fooled, shown)
-        factor, share = self._factor(making, pull), self.backoff.share.clone()
-        terms = {"adversarial": linked(made, fooled, factor * share * pull)}
-        if self.game.config.matching:
+        values = {"adversarial": self.game.fooled(logits(opinion))}
+        if self.game.config.matching and making.paired:
             with torch.no_grad():
                 of_data = self.discriminator(making.x[: making.paired])
-            alike = matching(of_data, opinion.first(making.paired))
-            terms["matching"] = linked(made, alike, _pull(alike, shown))
-        return Losses(terms, {"adversarial_factor": factor, "adversarial_share": share})
+            values["matching"] = matching(of_data, opinion.first(making.paired))
+        pulls = {name: _pull(value, shown) for name, value in values.items()}
+        factors, share = self._factors(making, pulls), self.backoff.share.clone()
+        terms = {name: linked(made, value, factors[name] * share * pulls[name]) for name, value in values.items()}
+        return Losses(terms, {"adversarial_factor": factors["adversarial"], "adversarial_share": share})
 
     def silent(self, x: Tensor) -> Losses:
         """`answer` before the game has begun."""
-        names = ("adversarial", "matching") if self.game.config.matching else ("adversarial",)
-        return Losses({name: x.new_zeros(()) for name in names})
+        return Losses({name: x.new_zeros(()) for name in self.game.answers})
 
     def contest(self) -> Contest | None:
         """What was made in the codec's step, all rounds together, for the discriminator's; None before the game has begun."""
@@ -94,15 +93,16 @@ class Adversary(StepModule):
         self.balance.after_step()
         self.backoff.after_step()
 
-    def _factor(self, making: Making, pull: Tensor) -> Tensor:
-        """What the pull is multiplied by, from the slopes of earlier steps; this round's are taken down for later ones."""
+    def _factors(self, making: Making, pulls: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the pulls are multiplied by, from the slopes of earlier steps; this round's are taken down for later ones."""
         if making.others is None or making.at is None or self.game.config.balance == "fixed":
-            return pull.new_ones(())
-        with torch.autocast(pull.device.type, enabled=False):
-            (theirs,) = torch.autograd.grad(making.others, making.at, retain_graph=True)
-            (own,) = torch.autograd.grad(making.made, making.at, pull, retain_graph=True)
-        self.balance.see(len(pull), theirs.float().square().sum(), own.float().square().sum())
-        return self.balance.factor()
+            return {name: pull.new_ones(()) for name, pull in pulls.items()}
+        with torch.autocast(making.made.device.type, enabled=False):
+            slopes = [torch.autograd.grad(making.made, making.at, pull, retain_graph=True) for pull in pulls.values()]
+            theirs = torch.autograd.grad(making.others, making.at, retain_graph=True)
+        others, *own = (slope.float().square().sum() for (slope,) in (theirs, *slopes))
+        self.balance.see(len(making.made), others, own)
+        return self.balance.factors()
 
 
 def linked(made: Tensor, value: Tensor, pull: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vitrail.processes import averaged
 
 MEMORY = 0.95  # decay of the running slopes, per step
+SETTLED = 20  # steps after which the running slopes mean something
 LATELY, USUALLY = 0.9, 0.99  # decays of the two running errors
 WORSE = 1.25  # recent error over the usual one: a set-back
 COOLING = 50  # steps between two reactions
@@ -19,42 +20,45 @@ RECOVERY = 1.01  # per step
 
 
 class Balance(nn.Module):
-    """The factor that makes the adversarial gradient as long as that of the other terms.
+    """The factors that make the gradients of a game's terms as long as that of the terms that judge reconstructions otherwise.
 
-    lambda = |slope of the others| / |slope of the adversarial term|, at most `limit`.  Esser et al. 2021, eq. 7, at the decoder's
-    last layer; Defossez et al. 2022, section 3.4, at the decoder's output. Here from running mean squares.
+    lambda = |slope of the others| / |slope of the term|, at most `limit`.  Esser et al. 2021, eq. 7, at the decoder's last layer;
+    Defossez et al. 2022, section 3.4, at the decoder's output. Here from running mean squares, and that of the others only
+    falls: otherwise a decoder that the game makes worse would be told to listen to it more.
     """
 
     squares: Tensor
     steps: Tensor
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, names: tuple[str, ...], limit: float) -> None:
         super().__init__()
-        self.limit = limit
+        self.names, self.limit = names, limit
         self.register_buffer(
-            "squares", torch.zeros(2)
-        )  # running mean squared slopes: of the others, of the adversarial term
+            "squares", torch.zeros(1 + len(names))
+        )  # running mean squared slopes: of the others, of each term
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # learnt from
-        self.seen: list[tuple[int, Tensor]] = []  # (samples, squared slopes (2,)) of the rounds since the last step
+        self.seen: list[tuple[int, Tensor]] = []  # (samples, squared slopes) of the rounds since the last step
 
-    def factor(self) -> Tensor:
-        """Scalar; 0 before anything was measured."""
-        others, own = self.squares
-        return (
-            (others / own.clamp_min(1e-20)).sqrt().clamp_max(self.limit) if self.steps else self.squares.new_zeros(())
-        )
+    def factors(self) -> dict[str, Tensor]:
+        """A scalar for each term; 0 before anything was measured."""
+        others, own = self.squares[0], self.squares[1:]
+        ratios = (others / own.clamp_min(1e-20)).sqrt().clamp_max(self.limit) if self.steps else torch.zeros_like(own)
+        return dict(zip(self.names, ratios, strict=True))
 
-    def see(self, samples: int, others: Tensor, own: Tensor) -> None:
-        """Measure a round: squared lengths of both slopes."""
-        self.seen.append((samples, torch.stack([others.detach(), own.detach()])))
+    def see(self, samples: int, others: Tensor, own: list[Tensor]) -> None:
+        """Measure a round: squared lengths of the slopes of the others, and of each term."""
+        self.seen.append((samples, torch.stack([others, *own]).detach()))
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Take in what was seen, unless it is not finite."""
         squares = step_mean(self.seen)
-        if squares is not None and squares.isfinite().all():
-            self.squares.lerp_(squares, 1 - MEMORY if self.steps else 1.0)
-            self.steps += 1
+        if squares is None or not squares.isfinite().all():
+            return
+        lowest = self.squares[0].clone() if self.steps >= SETTLED else torch.inf
+        self.squares.lerp_(squares, 1 - MEMORY if self.steps else 1.0)
+        self.squares[0].clamp_max_(lowest)
+        self.steps += 1
 
 
 class Backoff(nn.Module):

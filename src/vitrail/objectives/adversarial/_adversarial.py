@@ -29,10 +29,10 @@ class Settings(PartConfig):
     )
     balance: Literal["adaptive", "gradients", "fixed"] = Field(
         "adaptive",
-        description="what weights.adversarial is relative to. adaptive: the slope of the other terms at the decoder's last "
-        "layer; gradients: the same at the reconstruction; fixed: nothing",
+        description="what the weights of adversarial and matching are relative to. adaptive: the slope of the other terms at "
+        "the decoder's last layer; gradients: the same at the reconstruction; fixed: nothing",
     )
-    limit: float = Field(10.0, gt=0, description="largest factor that balance may put on the adversarial term")
+    limit: float = Field(10.0, gt=0, description="largest factor that balance may put on a term of the game")
     matching: bool = Field(
         False,
         description="report the term `matching`: distance in the discriminator's hidden layers; weigh it by 1 or so",
@@ -60,6 +60,9 @@ class Adversarial(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.lecam = Lecam() if config.lecam else None
+        self.answers = (
+            ("adversarial", "matching") if config.matching else ("adversarial",)
+        )  # terms of the decoder's side
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     @abstractmethod

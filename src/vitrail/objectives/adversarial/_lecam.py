@@ -1,6 +1,7 @@
 """LeCAM: keeps the discriminator's judgements of one side near their running mean on the other.
 
-Source: Tseng et al. 2021, "Regularizing generative adversarial networks under limited data", eq. 4.
+Source: Tseng et al. 2021, "Regularizing generative adversarial networks under limited data", eq. 4,
+with the rectifier of its authors' implementation.
 """
 
 from __future__ import annotations

@@ -38,9 +38,17 @@ def named_recipe(recipe: Recipe) -> Recipe | None:
 def settings(recipe: Recipe) -> list[Setting]:
     """Every setting in order, compared with the named recipe; with itself where there is none."""
     usual = named_recipe(recipe) or recipe
-    slots = {slot: part.part() if (part := getattr(recipe, slot)) else None for slot in SLOTS}
-    exchanged = {slot: name for slot, name in slots.items() if name != _part_name(usual, slot)}
+    changed = [slot for slot in SLOTS if _part_name(recipe, slot) != _part_name(usual, slot)]
+    exchanged = {slot: _barely(getattr(recipe, slot)) for slot in changed}
     return list(_settings(recipe, override(usual, exchanged), usual, ""))
+
+
+def _barely(part: Config | None) -> dict[str, Any] | None:
+    """A part's printed form with those settings only that have no default."""
+    if part is None:
+        return None
+    needed = {name for name, field in type(part).model_fields.items() if field.is_required()}
+    return {key: value for key, value in part.printed().items() if key == "name" or key in needed}
 
 
 def command(recipe: Recipe, source: str, out: str, start: str | None = None) -> str | None:
@@ -86,7 +94,8 @@ def _settings(now: Config, default: Config, usual: Config, path: str) -> Iterato
         if isinstance(value, Config):
             yield from _settings(value, before, before, f"{where}.")
         elif path or name not in SLOTS:
-            yield Setting(where, value, before, field.description or "")
+            told = None if path and field.is_required() else before  # what has no default is always told
+            yield Setting(where, value, told, field.description or "")
 
 
 def _choice(now: Config, usual: Config, slot: str) -> Setting:
