@@ -26,14 +26,18 @@ def recipe() -> Recipe:
         network=conv.Config(blocks=1),
         bottleneck=vq.Config(size=512, channels=16),
         reconstruction=mse.Config(),
-        adversarial=hinge.Config(begin=0.3, lecam=True),
-        discriminator=patch.Config(),
+        adversarial=hinge.Config(begin=0.2, matching=True),
+        discriminator=patch.Config(width=32),
         prior=autoregressive.Config(width=256, depth=4, heads=4, sampling=autoregressive.Settings(guidance=2.0)),
-        weights={"commitment": 0.25, "adversarial": Ramp(start=0.0, peak=0.5, over=0.3, after=0.35), "lecam": 0.001},
+        weights={
+            "commitment": 0.25,
+            "adversarial": Ramp(start=0.0, peak=0.3, over=0.3, after=0.25),
+            "matching": Ramp(start=0.0, peak=3.0, over=0.3, after=0.25),
+        },
         training=Training(
             budget="20 epochs",
             codec=Stage(batch=64, optimiser="muon", lr=3e-3),
-            discriminator=Descent(lr=3e-4, betas=(0.5, 0.9), warmup=0.0),
+            discriminator=Descent(lr=1e-3, betas=(0.5, 0.9), warmup=0.0),
             prior=Stage(batch=64, optimiser="muon", lr=3e-3, weight_decay=0.01),
         ),
     )
