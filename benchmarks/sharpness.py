@@ -30,6 +30,7 @@ RECIPES = ("vqvae", "vqgan")
 SETS = ("fashion-mnist", "hands64_1800_webp.npz")
 LINES = 20  # steps between lines of the log
 STEPS = 100  # over which the reconstruction term is averaged
+HELD_OUT = "data.heldout=0.3"  # of sets that have no test part of their own
 ONE_THREAD = ("training.threads=1", "training.precision=bf16", "data.workers=0", f"training.log={LINES}", "prior=null")
 TINY = ("training.precision=fp32", "network.widths=[8,8]", "discriminator.width=8", "training.log=1")
 
@@ -47,7 +48,8 @@ def compared(asked: argparse.Namespace, data: str) -> list[Figure]:
     """Both recipes on one data set."""
     name, judge = Path(data).name.partition("_")[0], asked.out / f"judge-{Path(data).stem}"
     if not (judge / "config.json").exists():
-        vitrail("features", "train", "--data", data, "--out", str(judge), "--budget", asked.judge_budget)
+        words = ("--data", data, "--out", str(judge), "--budget", asked.judge_budget, "--set", HELD_OUT)
+        vitrail("features", "train", *words)
     found: dict[str, list[dict[str, float]]] = {recipe: [] for recipe in RECIPES}
     for seed in range(asked.seeds):
         with ThreadPoolExecutor(len(RECIPES)) as pool:

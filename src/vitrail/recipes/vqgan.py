@@ -26,13 +26,13 @@ def recipe() -> Recipe:
         network=conv.Config(blocks=1),
         bottleneck=vq.Config(size=512, channels=16),
         reconstruction=mse.Config(),
-        adversarial=hinge.Config(begin=0.2, matching=True),
+        adversarial=hinge.Config(begin=0.4, matching=True),
         discriminator=patch.Config(width=32),
         prior=autoregressive.Config(width=256, depth=4, heads=4, sampling=autoregressive.Settings(guidance=2.0)),
         weights={
             "commitment": 0.25,
-            "adversarial": Ramp(start=0.0, peak=0.3, over=0.3, after=0.25),
-            "matching": Ramp(start=0.0, peak=3.0, over=0.3, after=0.25),
+            "adversarial": Ramp(start=0.0, peak=0.3, over=0.4, after=0.45),
+            "matching": Ramp(start=0.0, peak=3.0, over=0.4, after=0.45),
         },
         training=Training(
             budget="20 epochs",
