@@ -74,17 +74,6 @@ def test_triton_without_a_compiler_is_not_used(monkeypatch: pytest.MonkeyPatch) 
     assert not _nearest._can_fuse()
 
 
-def test_training_in_bf16_does_not_round_the_products() -> None:
-    before = torch.get_float32_matmul_precision()
-    try:
-        torch.set_float32_matmul_precision("high")
-        with _nearest.float32_products():
-            assert torch.get_float32_matmul_precision() == "highest"
-        assert torch.get_float32_matmul_precision() == "high"
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 def test_assigned_sums_what_each_code_won() -> None:
     vectors, codes = torch.randn(50, 3), torch.randint(0, 4, (50,))
     sums, counts = assigned(vectors, codes, 6)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sysconfig
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from vitrail.networks.products import float32_products
 
 # A tile of scores, 2 MiB, stays in a core's cache: whole rows of 65,536 scores took three times as long on two cores.
 POINTS, CODES = 256, 2048
@@ -72,17 +72,6 @@ def _in_slabs(points: Tensor, codes: Tensor) -> Tensor:
     rows = max(1, SLAB // len(codes))
     with float32_products():
         return torch.cat([(part @ codes.T).argmin(1) for part in points.split(rows)])
-
-
-@contextmanager
-def float32_products() -> Iterator[None]:
-    """No TF32 inside, which training in bf16 allows for the rest: its 10 bits would pick the wrong one of close codes."""
-    allowed = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(allowed)
 
 
 def _with_bias(codebook: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vitrail.bottlenecks._nearest import float32_products
+from vitrail.networks.products import float32_products
 from vitrail.processes import averaged
 
 CHUNK = 1 << 22  # scores at a time, 16 MiB; a row is never cut

@@ -35,3 +35,10 @@ def test_windows_that_do_not_fit_are_refused_with_one_that_does(window: int, sid
     with pytest.raises(UsageError, match=f"perceptual.window={window} .*; take {fit}"):
         ssim.Config(window=window).build(DataSpec(shape=(1, 28, side)))
     ssim.Config(window=fit).build(DataSpec(shape=(1, 28, side)))
+
+
+def test_a_column_holds_the_window_from_its_row_on() -> None:
+    judge = ssim.Config(window=3).build(DataSpec(shape=(1, 5)))
+    assert isinstance(judge, ssim.Ssim)
+    rows = [torch.nn.functional.pad(judge.kernel, (i, 2 - i)) for i in range(3)]
+    assert torch.equal(judge._band(5), torch.stack(rows, dim=1))

@@ -10,9 +10,9 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import pad
 
 from vitrail.errors import UsageError
+from vitrail.networks.products import float32_product
 from vitrail.objectives.perceptual._perceptual import Perceptual
 from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
@@ -56,9 +56,10 @@ class Ssim(Perceptual):
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             a, b = x_hat.float(), x.detach().float()
-            mean_a, mean_b = self._local(a), self._local(b)
-            var_a, var_b = self._local(a * a) - mean_a**2, self._local(b * b) - mean_b**2
-            covariance = self._local(a * b) - mean_a * mean_b
+            maps = self._local(torch.cat([a, b, a * a, b * b, a * b], dim=1))
+            mean_a, mean_b, square_a, square_b, product = maps.chunk(5, dim=1)
+            var_a, var_b = square_a - mean_a**2, square_b - mean_b**2
+            covariance = product - mean_a * mean_b
             brightness = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
             structure = (2 * covariance + C2) / (var_a + var_b + C2)
             return (1 - brightness * structure).flatten(1).mean(1)
@@ -66,13 +67,15 @@ class Ssim(Perceptual):
     def _local(self, x: Tensor) -> Tensor:
         """(B, C, *S) -> weighted mean around every position that has the whole window around it.
 
-        Products with banded matrices: for sides of some hundred points faster than convolutions of one channel, and never TF32.
+        Products with banded matrices: for sides of some hundred points faster than convolutions of one channel. Never TF32:
+        of the variances, small differences of large means, nothing would be left.
         """
         for axis in range(2, x.dim()):
-            x = (x.movedim(axis, -1) @ self._band(x.shape[axis])).movedim(-1, axis)
+            x = float32_product(x.movedim(axis, -1), self._band(x.shape[axis])).movedim(-1, axis)
         return x
 
     def _band(self, side: int) -> Tensor:
         """(side, side - window + 1), whose column i holds the window from row i on."""
-        columns = side - len(self.kernel) + 1
-        return torch.stack([pad(self.kernel, (i, columns - 1 - i)) for i in range(columns)], dim=1)
+        window, rows = len(self.kernel), torch.arange(side, device=self.kernel.device)
+        offset = rows[:, None] - rows[: side - window + 1]
+        return torch.where((offset >= 0) & (offset < window), self.kernel[offset.clamp(0, window - 1)], 0.0)
