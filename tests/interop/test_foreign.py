@@ -55,6 +55,27 @@ def test_yaml_makes_no_objects(tmp_path: Path) -> None:
     assert not (tmp_path / "canary").exists()
 
 
+DEEP = 60  # levels that each double
+BOMBS = {
+    "lists": [
+        "l0: &l0 [IBQ]",
+        *(f"l{i + 1}: &l{i + 1} [*l{i}, *l{i}]" for i in range(DEEP)),
+        f"model: {{target: *l{DEEP}}}",
+    ],
+    "merges": ["l0: &l0 {a: 1}", *(f"l{i + 1}: &l{i + 1} {{<<: [*l{i}, *l{i}]}}" for i in range(DEEP))],
+    "strings": [f"long: &long {'x' * 500_000}", f"model: [{'*long, ' * 50_000}]"],
+    "itself": ["model: &model {model: *model}"],
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_aliases_are_not_spelled_out(kind: str, tmp_path: Path) -> None:
+    path = weights(tmp_path / "a.safetensors")
+    (tmp_path / "a.yaml").write_text("\n".join(BOMBS[kind]))
+    with pytest.raises(ModelError, match=r"a\.yaml cannot be read"):
+        opened(path)
+
+
 def test_of_a_folder_the_usual_file_is_taken(tmp_path: Path) -> None:
     weights(tmp_path / "diffusion_pytorch_model.fp16.safetensors", 2.0)
     weights(tmp_path / "diffusion_pytorch_model.safetensors", 3.0)

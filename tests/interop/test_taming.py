@@ -165,7 +165,7 @@ def test_a_weight_of_another_shape_is_named(name: str, tensor: Tensor) -> None:
         ({}, {"model": {"params": {"ddconfig": {"tanh_out": True}}}}, "tanh_out"),
         ({}, {"model": {"target": "taming.models.ibq.IBQ"}}, "dot products"),
         ({}, {"model": {"params": {"scale_factor": 0.0}}}, "scale_factor is 0.0"),
-        ({}, {"model": {"params": {"scale_factor": "much"}}}, "scale_factor is 'much'"),
+        ({}, {"model": {"params": {"scale_factor": "much"}}}, "scale_factor is of type str"),
         ({"scale_factor": torch.ones(3)}, {}, "scale_factor"),
         ({"quantize.embed.weight": torch.zeros(20, 4)}, {}, "Gumbel"),
     ],
@@ -173,3 +173,12 @@ def test_a_weight_of_another_shape_is_named(name: str, tensor: Tensor) -> None:
 def test_what_is_not_supported_is_named(changed: dict[str, Tensor], settings: dict[str, Any], named: str) -> None:
     with pytest.raises(ModelError, match=named):
         taming.read(foreign({**layout("vqgan").weights, **changed}, settings))
+
+
+def test_a_target_that_is_no_name_is_not_looked_into() -> None:
+    nested: list[Any] = ["IBQ"]
+    for _ in range(60):
+        nested = [nested, nested]
+    taming.read(foreign(layout("vqgan").weights, {"model": {"target": nested}}), (16, 16))
+    with pytest.raises(ModelError, match="scale_factor is of type list"):
+        taming.read(foreign(layout("vqgan").weights, {"model": {"params": {"scale_factor": nested}}}), (16, 16))

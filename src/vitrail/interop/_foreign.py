@@ -30,6 +30,15 @@ class Foreign:
     settings: dict[str, Any]  # the config.json or .yaml that lay beside it; {} where there was none
 
 
+class Tree(yaml.SafeLoader):
+    """YAML without aliases: a few lines of them stand for gigabytes, as soon as these are merged, compared or printed."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases")
+        return super().compose_node(parent, index)
+
+
 def opened(path: Path, ema: bool = False) -> Foreign:
     """Read a checkpoint: a .safetensors file, a pickled one (in a child process), or the folder of one.
 
@@ -91,7 +100,7 @@ def _settings(file: Path) -> dict[str, Any]:
         raise ModelError(f"{beside}: larger than {LARGEST >> 20} MiB, no settings of a checkpoint")
     try:
         text = beside.read_text(encoding="utf-8")
-        read = json.loads(text) if beside.suffix == ".json" else yaml.safe_load(text)
+        read = json.loads(text) if beside.suffix == ".json" else yaml.load(text, Tree)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ModelError(
             f"{beside} cannot be read ({type(error).__name__}); move it away to import without it"

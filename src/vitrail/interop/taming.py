@@ -92,7 +92,7 @@ def _scale(foreign: Foreign) -> Tensor:
     if scale is None:
         return torch.ones(())
     if not isinstance(scale, int | float | Tensor) or (isinstance(scale, Tensor) and scale.numel() != 1):
-        raise ModelError(f"{foreign.path}: scale_factor is {scale!r}, wanted a number")
+        raise ModelError(f"{foreign.path}: scale_factor is of type {type(scale).__name__}, wanted a number")
     number = float(scale)
     if not (math.isfinite(number) and number > 0):
         raise ModelError(f"{foreign.path}: scale_factor is {number}, wanted a number above 0")
@@ -113,10 +113,9 @@ def _refuse(foreign: Foreign, stage: Any) -> None:
         raise ModelError(
             f"{foreign.path}: quantize.embed.weight: codes of a Gumbel-softmax are not supported, only nearest ones"
         )
-    if "IBQ" in str(_at(stage, "target") or ""):
-        raise ModelError(
-            f"{foreign.path}: {_at(stage, 'target')} looks codes up by dot products, which is not supported"
-        )
+    target = _at(stage, "target")
+    if isinstance(target, str) and "IBQ" in target:
+        raise ModelError(f"{foreign.path}: {target} looks codes up by dot products, which is not supported")
 
 
 def _at(tree: Any, *keys: str) -> Any:
