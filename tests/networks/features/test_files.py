@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
-from vitrail.errors import ModelError
-from vitrail.networks.features import load_features, packed, small
+from vitrail.errors import ModelError, UsageError
+from vitrail.networks.features import dino, load_features, load_fitting, packed, small
 
 
 @pytest.fixture
@@ -28,6 +28,22 @@ def test_a_folder_gives_the_same_net_ready_for_use(folder: Path) -> None:
     assert not first.training
     assert not any(weight.requires_grad for weight in first.parameters())
     assert torch.equal(first.features(x), second.features(x))
+
+
+def test_shapes_of_its_maps_come_with_it(folder: Path) -> None:
+    net, shapes = load_fitting(folder, (1, 12, 9))
+    assert shapes == tuple(tuple(found.shape[1:]) for found in net.maps(torch.rand(2, 1, 12, 9)))
+
+
+def test_pictures_it_does_not_take_are_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"does not take pictures of shape \(3, 12, 12\): this feature net wants"):
+        load_fitting(folder, (3, 12, 12))
+    (other := tmp_path / "dino.safetensors").write_bytes(
+        save(dino.Config(width=64, depth=1, hidden=64).build().state_dict())
+    )
+    with pytest.raises(UsageError, match=r"does not take pictures of shape \(2, 28, 28\)") as caught:
+        load_fitting(other, (2, 28, 28))
+    assert "\n" not in str(caught.value)
 
 
 def test_other_weights_have_another_sha256(folder: Path) -> None:

@@ -18,7 +18,7 @@ from vitrail.errors import UsageError
 from vitrail.networks.convolution import norm
 from vitrail.networks.discriminator._discriminator import Discriminator, Opinion
 from vitrail.networks.discriminator._layers import convolution, halvings, leaky, padded
-from vitrail.networks.features import FeatureNet, load_features
+from vitrail.networks.features import FeatureNet, load_fitting
 from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
 
@@ -44,9 +44,7 @@ class Config(PartConfig):
             raise UsageError(f"discriminator=features judges grey or RGB pictures, this data has shape {spec.shape}")
         if torch.get_default_device().type == "meta":
             return Features(None, (), self.width)
-        net = load_features(self.path)
-        with torch.no_grad():
-            shapes = tuple(tuple(found.shape[1:]) for found in net.maps(torch.zeros(1, *spec.shape)))
+        net, shapes = load_fitting(self.path, spec.shape)
         return Features(Frozen(net), shapes, self.width)
 
 

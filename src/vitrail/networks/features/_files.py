@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from vitrail.errors import ModelError
+from vitrail.errors import ModelError, UsageError
 from vitrail.networks.features import dino, inception, small
 from vitrail.networks.features._interface import FeatureNet
 
@@ -37,6 +38,17 @@ def load_features(path: str | Path) -> FeatureNet:
     fill(net, weights, file)
     net.sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     return net.eval().requires_grad_(False)
+
+
+def load_fitting(path: str | Path, shape: tuple[int, ...]) -> tuple[FeatureNet, tuple[tuple[int, ...], ...]]:
+    """`load_features`, with (C, h, w) of the net's maps of a picture.   Raises UsageError where it takes none of this shape."""
+    net = load_features(path)
+    try:
+        with torch.no_grad():
+            return net, tuple(tuple(found.shape[1:]) for found in net.maps(torch.zeros(1, *shape)))
+    except (UsageError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(f"the feature net at {path} does not take pictures of shape {shape}: {first}") from None
 
 
 def packed(net: small.Small, record: Mapping[str, Any]) -> dict[str, bytes]:

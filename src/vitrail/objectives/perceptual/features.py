@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vitrail.errors import UsageError
-from vitrail.networks.features import FeatureNet, load_features
+from vitrail.networks.features import FeatureNet, load_fitting
 from vitrail.objectives.perceptual._layers import unlikeness
 from vitrail.objectives.perceptual._perceptual import Perceptual
 from vitrail.types import Config as PartConfig
@@ -37,14 +37,7 @@ class Config(PartConfig):
             )
         if torch.get_default_device().type == "meta":
             return Features(None)
-        net = load_features(self.path)
-        try:
-            net.maps(torch.zeros(1, *spec.shape))
-        except (UsageError, RuntimeError) as error:
-            first = str(error).splitlines()[0]
-            raise UsageError(
-                f"perceptual=features: the net at {self.path} does not take {spec.shape}: {first}"
-            ) from None
+        net, _ = load_fitting(self.path, spec.shape)
         return Features(net).eval().requires_grad_(False)
 
 
