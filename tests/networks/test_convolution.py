@@ -46,6 +46,26 @@ def test_norm_takes_every_width(width: int) -> None:
     assert layer(torch.randn(2, width, 4)).shape == (2, width, 4)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_norm_is_torchs_and_keeps_the_layout(layout: torch.memory_format) -> None:
+    x = torch.randn(2, 16, 5, 7).contiguous(memory_format=layout).requires_grad_()
+    ours, theirs = norm(16), torch.nn.GroupNorm(2, 16, eps=1e-6)
+    assert ours(x).is_contiguous(memory_format=layout)
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(
+        *(torch.autograd.grad(layer(x).square().sum(), x)[0] for layer in (ours, theirs)), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_layouts_may_be_mixed() -> None:
+    block, x = Residual(16, 2), torch.randn(2, 16, 6, 6)
+    torch.nn.init.normal_(block.conv2.weight)
+    expected = block(x)
+    block.conv1.weight.data = block.conv1.weight.data.contiguous(memory_format=torch.channels_last)
+    for given in (x, x.contiguous(memory_format=torch.channels_last), x.transpose(2, 3).contiguous().transpose(2, 3)):
+        torch.testing.assert_close(block(given), expected, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_a_fresh_block_is_the_identity(dims: int) -> None:
     x = torch.randn(2, 16, *(6,) * dims)

@@ -21,6 +21,7 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 from torch import Tensor, nn
 
 from vitrail.errors import UsageError
+from vitrail.networks.convolution import GroupNorm
 from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
 
@@ -257,7 +258,7 @@ class Double(nn.Module):
 
 
 def _norm(config: Config, width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(config.groups, width, eps=1e-6)
+    return GroupNorm(config.groups, width, eps=1e-6)
 
 
 def _check(spec: DataSpec) -> None:

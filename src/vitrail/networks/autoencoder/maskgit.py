@@ -15,7 +15,7 @@ from pydantic import Field, PositiveInt, field_validator
 from torch import Tensor, nn
 
 from vitrail.errors import UsageError
-from vitrail.networks.convolution import CONV
+from vitrail.networks.convolution import CONV, GroupNorm
 from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
 
@@ -146,7 +146,7 @@ class Block(nn.Module):
 
 
 def _norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(GROUPS, width, eps=1e-6)
+    return GroupNorm(GROUPS, width, eps=1e-6)
 
 
 def _dims(spec: DataSpec) -> int:
