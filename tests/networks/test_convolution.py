@@ -62,8 +62,8 @@ def test_layouts_may_be_mixed() -> None:
     torch.nn.init.normal_(block.conv2.weight)
     expected = block(x)
     block.conv1.weight.data = block.conv1.weight.data.contiguous(memory_format=torch.channels_last)
-    for given in (x, x.contiguous(memory_format=torch.channels_last), x.transpose(2, 3).contiguous().transpose(2, 3)):
-        torch.testing.assert_close(block(given), expected, atol=1e-4, rtol=1e-4)
+    for same in (x, x.contiguous(memory_format=torch.channels_last), x.transpose(2, 3).contiguous().transpose(2, 3)):
+        torch.testing.assert_close(block(same), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
