@@ -8,7 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.errors import UsageError
+from vitrail.types import DataSpec
+
+# By number of space axes.
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+MEAN = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def axes(spec: DataSpec, instead: str) -> int:
+    """Space axes of the data. Raises UsageError that says what to do instead where there are none to convolve over, or too many."""
+    if len(spec.space) not in CONV:
+        raise UsageError(f"convolutions want data with 1 to 3 space axes, this has shape {spec.shape}; {instead}")
+    return len(spec.space)
 
 
 class GroupNorm(nn.GroupNorm):

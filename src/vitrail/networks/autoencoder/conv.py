@@ -16,8 +16,16 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vitrail.errors import UsageError
-from vitrail.networks.convolution import CONV, Resample, Residual, SpaceAttention, depth_to_space, norm, space_to_depth
+from vitrail.networks.convolution import (
+    CONV,
+    Resample,
+    Residual,
+    SpaceAttention,
+    axes,
+    depth_to_space,
+    norm,
+    space_to_depth,
+)
 from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
 
@@ -62,11 +70,11 @@ class Config(PartConfig):
         return self.model_copy(update={"widths": (64, *(128,) * halvings)})
 
     def encoder(self, spec: DataSpec) -> Encoder:
-        return Encoder(self, spec.channels, _dims(spec))
+        return Encoder(self, spec.channels, axes(spec, "use network=mlp"))
 
     def decoder(self, spec: DataSpec, channels: int, outputs: int) -> Decoder:
         """From latents of `channels` to `outputs` values a point."""
-        return Decoder(self, channels, outputs, _dims(spec))
+        return Decoder(self, channels, outputs, axes(spec, "use network=mlp"))
 
 
 class Encoder(nn.Module):
@@ -112,10 +120,3 @@ class Decoder(nn.Module):
     def last(self) -> Tensor:
         """The weight of the last layer."""
         return self.head.weight
-
-
-def _dims(spec: DataSpec) -> int:
-    if len(spec.space) not in CONV:
-        wanted = "a convolutional network wants data with 1 to 3 space axes"
-        raise UsageError(f"{wanted}, this has shape {spec.shape}; use network=mlp")
-    return len(spec.space)

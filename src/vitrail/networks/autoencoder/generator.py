@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from vitrail.errors import UsageError
-from vitrail.networks.convolution import CONV, depth_to_space
+from vitrail.networks.convolution import CONV, axes, depth_to_space
 from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
 
@@ -60,9 +59,7 @@ class Config(PartConfig):
 
     def decoder(self, spec: DataSpec, channels: int, outputs: int) -> Decoder:
         """From a latent vector of `channels` to `outputs` values for each point of the data."""
-        if len(spec.space) not in CONV:
-            wanted = "a convolutional generator wants data with 1 to 3 space axes"
-            raise UsageError(f"{wanted}, this has shape {spec.shape}; use network=mlp")
+        axes(spec, "use network=mlp")
         return Decoder(self, channels, outputs, spec.space)
 
 

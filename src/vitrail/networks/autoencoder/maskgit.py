@@ -14,13 +14,11 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt, field_validator
 from torch import Tensor, nn
 
-from vitrail.errors import UsageError
-from vitrail.networks.convolution import CONV, GroupNorm
+from vitrail.networks.convolution import CONV, MEAN, GroupNorm, axes
 from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
 
 GROUPS = 32  # of every norm, which keep channels apart
-MEAN = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 class Config(PartConfig):
@@ -50,11 +48,11 @@ class Config(PartConfig):
         return self
 
     def encoder(self, spec: DataSpec) -> Encoder:
-        return Encoder(self, spec.channels, _dims(spec))
+        return Encoder(self, spec.channels, axes(spec, "use network=mlp"))
 
     def decoder(self, spec: DataSpec, channels: int, outputs: int) -> Decoder:
         """From latents of `channels` to `outputs` values a point."""
-        return Decoder(self, channels, outputs, _dims(spec))
+        return Decoder(self, channels, outputs, axes(spec, "use network=mlp"))
 
 
 class Encoder(nn.Module):
@@ -147,10 +145,3 @@ class Block(nn.Module):
 
 def _norm(width: int) -> nn.GroupNorm:
     return GroupNorm(GROUPS, width, eps=1e-6)
-
-
-def _dims(spec: DataSpec) -> int:
-    if len(spec.space) not in CONV:
-        wanted = "a convolutional network wants data with 1 to 3 space axes"
-        raise UsageError(f"{wanted}, this has shape {spec.shape}; use network=mlp")
-    return len(spec.space)

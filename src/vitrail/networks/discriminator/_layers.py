@@ -5,19 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.errors import UsageError
 from vitrail.networks.convolution import CONV
-from vitrail.types import DataSpec
 
 SLOPE = 0.2  # of the leaky ReLU below 0
-
-
-def axes(spec: DataSpec) -> int:
-    """Space axes of the data. Raises UsageError where there are none to convolve over, or too many."""
-    if len(spec.space) not in CONV:
-        wanted = "a convolutional discriminator wants data with 1 to 3 space axes"
-        raise UsageError(f"{wanted}, this has shape {spec.shape}")
-    return len(spec.space)
 
 
 def halvings(side: int, most: int) -> int:

@@ -12,9 +12,9 @@ from itertools import pairwise
 from pydantic import Field
 from torch import Tensor, nn
 
-from vitrail.networks.convolution import CONV, norm
+from vitrail.networks.convolution import CONV, axes, norm
 from vitrail.networks.discriminator._discriminator import Discriminator, Opinion
-from vitrail.networks.discriminator._layers import axes, convolution, leaky, padded
+from vitrail.networks.discriminator._layers import convolution, leaky, padded
 from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
 
@@ -36,7 +36,7 @@ class Config(PartConfig):
 
     def build(self, spec: DataSpec) -> Patch:
         """Raises UsageError for data without space axes."""
-        dims, layers = axes(spec), self.layers
+        dims, layers = axes(spec, "train without a discriminator"), self.layers
         if layers is None:
             layers = min(DEEPEST, (max(*spec.space, FEWEST) // FEWEST).bit_length() - 1)
         return Patch(self, spec.channels, dims, layers)

@@ -11,19 +11,17 @@ import math
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from vitrail.errors import DataError
-from vitrail.networks.convolution import CONV, space_to_depth
+from vitrail.networks.convolution import CONV, MEAN, axes, space_to_depth
 from vitrail.networks.discriminator._discriminator import Discriminator, Opinion
-from vitrail.networks.discriminator._layers import axes, convolution, halvings, leaky, padded, prepared
+from vitrail.networks.discriminator._layers import convolution, halvings, leaky, padded, prepared
 from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
 
 FEWEST = 4  # points along the longest side, where the dense layers take over
-AREA = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 class Config(PartConfig):
@@ -43,7 +41,7 @@ class Config(PartConfig):
 
     def build(self, spec: DataSpec) -> Residual:
         """Raises UsageError for data without space axes."""
-        axes(spec)
+        axes(spec, "train without a discriminator")
         return Residual(self, spec)
 
 
@@ -94,7 +92,7 @@ class Down(nn.Module):
 
     def halved(self, x: Tensor) -> Tensor:
         """At an odd end the mean is over what there is."""
-        return AREA[self.dims](x, 2, ceil_mode=True, count_include_pad=False)
+        return MEAN[self.dims](x, 2, ceil_mode=True, count_include_pad=False)
 
 
 def with_scatter(x: Tensor, size: int) -> Tensor:

@@ -9,16 +9,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from vitrail.errors import UsageError
+from vitrail.networks.convolution import MEAN
 from vitrail.objectives.perceptual._perceptual import Perceptual
 from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
-
-HALVED = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}  # by number of space axes
 
 
 class Config(PartConfig):
@@ -47,12 +45,11 @@ class Gradient(Perceptual):
 
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            difference = (
-                x_hat.float() - x.detach().float()
-            )  # all that follows is linear but for the last absolute value
+            # All that follows is linear but for the last absolute value.
+            difference = x_hat.float() - x.detach().float()
             found = [steepness(difference)]
             for _ in range(self.config.scales - 1):
-                difference = HALVED[x.dim() - 2](difference, 2)
+                difference = MEAN[x.dim() - 2](difference, 2)
                 found.append(steepness(difference))
             return torch.stack(found).mean(0)
 
