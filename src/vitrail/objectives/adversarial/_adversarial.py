@@ -14,6 +14,8 @@ from vitrail.objectives.adversarial._lecam import Lecam
 from vitrail.objectives.adversarial._penalties import gradient_penalty, r1
 from vitrail.types import Config as PartConfig
 
+ANSWERS = ("adversarial", "matching")  # terms of the decoder's side
+
 
 class Settings(PartConfig):
     """What every game can be asked for. A penalty that is off is not computed; what one counts, `weights` says."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vitrail.metrics import codebook
+from vitrail.objectives.adversarial._adversarial import ANSWERS, Adversarial
 from vitrail.training.report.charts import POINTS, Chart, Curve, thinned
 from vitrail.training.report.facts import Facts, Line
 
@@ -36,7 +37,7 @@ KNOWN = {
     "grad_norm": Quantity("Gradient norm", log=True),
     "time.images_per_second": Quantity("Speed", "images/s"),
 }
-GAME = ("adversarial", "matching", "discriminator", "r1", "lecam", "gradient_penalty")  # terms of either side
+GAME = (*ANSWERS, *Adversarial.OWN)  # terms of either side
 LOGITS = ("logits_real", "logits_fake")
 
 
