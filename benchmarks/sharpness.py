@@ -94,6 +94,7 @@ def trained(asked: argparse.Namespace, data: str, seed: int, recipe: str) -> Pat
     run: Path = asked.out / f"{recipe}-{Path(data).stem}-{seed}-{asked.budget.replace(' ', '')}"
     settings = (
         *ONE_THREAD,
+        HELD_OUT,
         *(setting for setting in asked.more if recipe == "vqgan" or "discriminator" not in setting),
     )
     words = ["--data", data, "--out", str(run), "--budget", asked.budget, "--seed", str(seed)]

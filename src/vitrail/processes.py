@@ -20,6 +20,22 @@ def summed(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def mean_of_all(tensor: Tensor) -> Tensor:
+    """The mean over all processes, the same bits on each of them: for statistics that are kept. No gradient."""
+    tensor = tensor.detach()
+    return summed(tensor) / dist.get_world_size() if several() else tensor
+
+
+def mean_of_rounds(seen: list[tuple[int, Tensor]]) -> Tensor | None:
+    """The mean of (samples, value) over the samples of all rounds and processes; None where there are none. Empties the list."""
+    if not seen:
+        return None
+    count = sum(samples for samples, _ in seen)
+    mean = torch.stack([value * (samples / count) for samples, value in seen]).sum(0)
+    seen.clear()
+    return mean_of_all(mean)
+
+
 def averaged(tensor: Tensor, everywhere: bool = True) -> Tensor:
     """The mean over all processes; the tensor itself where there is one, or where it is not wanted `everywhere`.
 

@@ -23,6 +23,9 @@ class Config(BaseModel):
     # place takes these over.
     usual_weights: ClassVar[Mapping[str, float | Mapping[str, float]]] = {}
 
+    # Terms that belong to the part beside those: their weights go with it when another takes its place.
+    own_terms: ClassVar[tuple[str, ...]] = ()
+
     @classmethod
     def part(cls) -> str:
         """The part's name: that of its file, with hyphens."""

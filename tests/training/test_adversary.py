@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from vitrail import catalog
-from vitrail.model.build import build_codec
+from vitrail.model.build import build_codec, build_perceptual
 from vitrail.model.recipe import Recipe, override
 from vitrail.networks.discriminator._discriminator import Discriminator, Opinion
 from vitrail.objectives.adversarial import hinge, wasserstein
 from vitrail.objectives.adversarial._adversarial import logits, matching
 from vitrail.training.adversary import Adversary, Contest, Making
 from vitrail.training.codec_step import CodecStep
+from vitrail.training.generator_step import GeneratorStep
+from vitrail.training.precision import compiled
+from vitrail.training.weights import weigh
 from vitrail.types import Batch, DataSpec
 
 SPEC = DataSpec(shape=(1, 8, 8))
@@ -142,6 +145,57 @@ def test_half_of_what_is_judged_are_dreams() -> None:
     assert 0 <= first.detach().min() <= first.detach().max() <= 1
 
 
+def test_a_perceptual_term_sends_the_same_slope_beside_a_discriminator() -> None:
+    """There it is taken once and joined by hand."""
+    slopes = []
+    for beside in (False, True):
+        step = codec_step("vqgan", perceptual="gradient")
+        if not beside:
+            step.adversary = None
+        step.at(0.0)
+        torch.manual_seed(0)
+        data = batch()
+        step(data).terms["perceptual"].mean().backward()
+        slopes.append(step.codec.last.grad)
+    torch.testing.assert_close(*slopes)
+
+
+def test_rounds_and_processes_give_the_balance_of_the_whole_batch() -> None:
+    whole, cut = (
+        codec_step("vqgan", **{"bottleneck": "none", "bottleneck.channels": 4, "weights.commitment": 0.0}) for _ in "ab"
+    )
+    data = batch(6)
+    for step, parts in ((whole, 1), (cut, 3)):
+        step.at(1.0)
+        for x in data.x.chunk(parts):
+            step(Batch(x, torch.zeros(len(x)).long(), torch.arange(len(x))))
+        step.after_step()
+    balances = [step.adversary.module.balance.squares for step in (whole, cut)]
+    torch.testing.assert_close(
+        balances[0][:2], balances[1][:2], rtol=1e-4, atol=0.0
+    )  # `matching` is relative to a batch
+
+
+def test_a_generator_listens_from_the_first_step() -> None:
+    opponent = adversary()
+    step = GeneratorStep(codec_step("vae-gan").codec, opponent)
+    step.at(0.0)
+    assert opponent.active
+    assert step(batch()).terms["adversarial"] != 0
+
+
+@pytest.mark.slow
+def test_a_compiled_step_plays_too() -> None:
+    step = codec_step("vqgan")
+    compiled(step)
+    for progress in (0.0, 1.0, 1.0):
+        step.at(progress)
+        weigh(step(batch()).terms, {}).backward()
+        step.contest()
+        step.after_step()
+    assert step.codec.last.grad.isfinite().all()
+
+
 def test_a_copy_of_the_step_shares_its_adversary() -> None:
     """The averaged codec needs none of its own, and a checkpoint of the codec holds none."""
     step = codec_step("vqgan")
@@ -173,8 +227,10 @@ def codec_step(name: str, **changes: object) -> CodecStep:
     """A recipe's step with a small codec."""
     tiny = {"network.widths": (8, 8), "network.blocks": 1, "bottleneck.channels": 4, **changes}
     recipe: Recipe = override(catalog.find("recipes", name).recipe(), tiny)
+    torch.manual_seed(0)
     opponent = Adversary(Judge(), recipe.adversarial.build())
-    return CodecStep(build_codec(recipe, SPEC), None, 0, adversary=opponent, weights=recipe.weights).train()
+    look = build_perceptual(recipe, SPEC)
+    return CodecStep(build_codec(recipe, SPEC), None, 0, None, look, opponent, recipe.weights).train()
 
 
 def batch(count: int = 4) -> Batch:

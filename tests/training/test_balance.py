@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from vitrail.training.balance import COOLING, LATELY, MEMORY, SETTLED, USUALLY, Backoff, Balance
+from vitrail.training.balance import COOLING, LATELY, MEMORY, RISE, SETTLED, USUALLY, Backoff, Balance
 
 
 def balance_of(limit: float = 10.0) -> Balance:
     return Balance(("adversarial",), limit)
 
 
-def squares(others: float, own: float) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    return torch.tensor(others), [torch.tensor(own)]
+def slopes(others: float, own: float) -> torch.Tensor:
+    """Slopes of one value each whose squares these are."""
+    return torch.tensor([[others], [own]]).sqrt()
 
 
 def factor(balance: Balance) -> torch.Tensor:
@@ -25,31 +26,32 @@ def test_nothing_is_heard_before_anything_was_measured() -> None:
 
 def test_the_factor_is_the_ratio_of_the_slopes_and_has_a_limit() -> None:
     balance = balance_of()
-    balance.see(4, *squares(9.0, 4.0))
+    balance.see(4, slopes(9.0, 4.0))
     balance.after_step()
     torch.testing.assert_close(factor(balance), torch.tensor(1.5))
-    balance.see(4, *squares(9.0, 0.0))
+    balance.see(4, slopes(9.0, 0.0))
     balance.after_step()
     torch.testing.assert_close(balance.squares, torch.tensor([9.0, 4.0 * MEMORY]))
     strict = balance_of(1.0)
-    strict.see(4, *squares(9.0, 4.0))
+    strict.see(4, slopes(9.0, 4.0))
     strict.after_step()
     assert factor(strict) == 1
 
 
-def test_rounds_count_by_their_samples() -> None:
+def test_rounds_of_a_step_are_one_slope() -> None:
+    """That of the mean over all samples, not the mean of lengths, which would grow where a batch is cut."""
     balance = balance_of()
-    balance.see(3, *squares(1.0, 2.0))
-    balance.see(1, *squares(5.0, 6.0))
+    balance.see(3, torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+    balance.see(1, torch.tensor([[-1.0, 4.0], [0.0, -2.0]]))
     balance.after_step()
-    torch.testing.assert_close(balance.squares, torch.tensor([2.0, 3.0]))
+    torch.testing.assert_close(balance.squares, torch.tensor([0.5**2 + 1.0, 1.0]))
 
 
 def test_a_broken_step_leaves_the_balance_as_it_is() -> None:
     balance = balance_of()
-    balance.see(1, *squares(1.0, 1.0))
+    balance.see(1, slopes(1.0, 1.0))
     balance.after_step()
-    balance.see(1, *squares(float("nan"), 1.0))
+    balance.see(1, slopes(float("nan"), 1.0))
     balance.after_step()
     assert factor(balance) == 1
     assert not balance.seen
@@ -58,19 +60,19 @@ def test_a_broken_step_leaves_the_balance_as_it_is() -> None:
 def test_a_decoder_that_gets_worse_is_not_told_to_listen_more() -> None:
     balance = balance_of()
     for _ in range(SETTLED + 1):
-        balance.see(1, *squares(1.0, 1.0))
+        balance.see(1, slopes(1.0, 1.0))
         balance.after_step()
-    balance.see(1, *squares(100.0, 1.0))
+    balance.see(1, slopes(100.0, 1.0))
     balance.after_step()
-    torch.testing.assert_close(factor(balance), torch.tensor(1.0))
-    balance.see(1, *squares(0.0, 1.0))
+    torch.testing.assert_close(balance.squares, torch.tensor([RISE, 1.0]))
+    balance.see(1, slopes(0.0, 1.0))
     balance.after_step()
-    torch.testing.assert_close(factor(balance), torch.tensor(MEMORY**0.5))
+    torch.testing.assert_close(balance.squares, torch.tensor([RISE * MEMORY, 1.0]))
 
 
 def test_every_term_has_its_own_factor() -> None:
     balance = Balance(("adversarial", "matching"), 10.0)
-    balance.see(1, torch.tensor(4.0), [torch.tensor(1.0), torch.tensor(16.0)])
+    balance.see(1, torch.tensor([[2.0], [1.0], [4.0]]))
     balance.after_step()
     torch.testing.assert_close(torch.stack([*balance.factors().values()]), torch.tensor([2.0, 0.5]))
 
@@ -104,6 +106,14 @@ def test_a_jump_halves_the_share_once_and_then_it_comes_back() -> None:
     errors(backoff, *[3.0] * (COOLING - 1))
     assert 0.5 < backoff.share <= 1
     errors(backoff, *[3.0] * 1000)
+    assert backoff.share == 1
+
+
+def test_nothing_is_blamed_on_a_discriminator_that_is_not_heard() -> None:
+    backoff = Backoff()
+    errors(backoff, *[1.0] * 50)
+    backoff.see(1, torch.tensor(100.0))
+    backoff.after_step(heard=False)
     assert backoff.share == 1
 
 

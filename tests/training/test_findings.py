@@ -149,14 +149,16 @@ def test_one_position_and_the_rim_of_a_lattice() -> None:
 
 
 def test_a_discriminator_that_was_answered_and_one_that_knows_all() -> None:
-    made = recipe("vqgan", adversarial__lecam=False, weights={"adversarial": 0.5, "commitment": 0.25})
+    made = recipe("vqgan", adversarial__lecam=False, weights={"adversarial": 0.5, "commitment": 0.25, "matching": 1.0})
     stats = {**WELL, "adversarial_share": 0.98, "told_apart": 0.9}
     assert judged(condition(made, stats=stats)) == []
-    (found,) = judged(condition(made, stats={**stats, "adversarial_share": 0.5}, weights={"adversarial": 0.4}))
+    (found,) = judged(condition(made, stats={**stats, "adversarial_share": 0.5}, terms={"adversarial": 0.1}))
     assert str(found) == (
         "discriminator: listened to at 50% of its weight at step 500, since reconstructions got worse; the decoder listens to it "
-        "too much; try --set adversarial.lecam=true or --set adversarial.r1=true"
+        "too much; try --set weights.adversarial=0.2 or --set adversarial.lecam=true or --set adversarial.r1=true"
     )
+    ramp = condition(recipe("vqgan"), stats={**stats, "adversarial_share": 0.5}, terms={"adversarial": 0.1})
+    assert judged(ramp)[0].fixes[0] == "weights.adversarial.peak=0.1"
     (found,) = judged(condition(made, stats={**stats, "told_apart": 1.0}))
     assert (found.name, found.fixes[0]) == ("all-known", "adversarial.lecam=true")
     assert judged(condition(recipe("wgan"), stats={**stats, "told_apart": 1.0})) == []

@@ -15,7 +15,7 @@ from PIL import Image
 import vitrail
 from vitrail import catalog
 from vitrail.data.dataset import open_dataset
-from vitrail.errors import DataError, UsageError
+from vitrail.errors import DataError, ModelError, UsageError
 from vitrail.model.folder import load
 from vitrail.model.recipe import Recipe, override
 from vitrail.training import card, latents, run
@@ -183,6 +183,14 @@ def test_mistakes_are_told_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="use prior=mixture or bottleneck=vq"):
         run.train(tiny("vae").vary(prior="autoregressive"), "digits", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_weight_file_leaves_no_folder(tmp_path: Path) -> None:
+    for part in ("perceptual", "discriminator"):
+        lacking = {"adversarial": "hinge", "discriminator": "patch", part: {"name": "features", "path": "no/where"}}
+        with pytest.raises(ModelError, match="no/where"):
+            run.train(tiny(**lacking), "digits", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_weight_without_a_term_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from vitrail.codecs.codec import Codec
 from vitrail.errors import UsageError
 from vitrail.model.recipe import SLOTS, Recipe
 from vitrail.networks.discriminator._discriminator import Discriminator
-from vitrail.objectives.adversarial._adversarial import Adversarial
+from vitrail.objectives.adversarial._adversarial import PENALTIES, Adversarial
 from vitrail.objectives.perceptual._perceptual import Perceptual
 from vitrail.objectives.regularisers._regulariser import Regulariser
 from vitrail.priors._prior import Prior
@@ -92,28 +92,35 @@ def _check_game(recipe: Recipe, codec: Codec, prior: Prior | None) -> None:
         names = catalog.nearest("", catalog.names(SLOTS[wanted[0]]))
         raise UsageError(f"a game wants both sides: add --set {wanted[0]}=NAME{names}")
     if codec.encoder is None:
-        _check_generator(recipe, prior)
+        _check_generator(recipe, codec, prior)
     game: Any = recipe.adversarial
-    if game is None:
-        return
-    if game.dreams and codec.bottleneck.scale() is None:
+    if game is not None and game.dreams and codec.bottleneck.scale() is None:
         raise UsageError(
             "adversarial.dreams decodes noise: it wants latents that are pulled towards it, bottleneck=gaussian"
         )
-    for name in Adversarial.OWN[1:]:
-        if name in recipe.weights and not getattr(game, name):
-            raise UsageError(f"weights.{name} weighs a penalty that is off: add --set adversarial.{name}=true")
+    on = {name: game is not None and getattr(game, name) for name in ("matching", *PENALTIES)}
+    on |= {"adversarial": game is not None, "perceptual": recipe.perceptual is not None}
+    if off := [name for name in on if name in recipe.weights and not on[name]]:
+        switch = f"adversarial.{off[0]}=true" if off[0] in PENALTIES or off[0] == "matching" else f"{off[0]}=NAME"
+        raise UsageError(f"weights.{off[0]} weighs a term that is off: add --set {switch}, or leave the weight out")
 
 
-def _check_generator(recipe: Recipe, prior: Prior | None) -> None:
+def _check_generator(recipe: Recipe, codec: Codec, prior: Prior | None) -> None:
     """A recipe without an encoder. Raises UsageError."""
-    if recipe.adversarial is None:
+    game: Any = recipe.adversarial
+    if game is None:
         settings = "--set adversarial=hinge --set discriminator=patch"
         raise UsageError(f"a generator learns from nothing but a discriminator: add {settings}")
     if prior is None or prior.trains or prior.fits:
         raise UsageError("a generator reads standard normal noise: it wants prior=normal")
-    if asked := [slot for slot in READING if getattr(recipe, slot) is not None]:
+    asked = [slot for slot in READING if getattr(recipe, slot) is not None]
+    asked += [f"adversarial.{name}" for name in ("matching", "dreams") if getattr(game, name)]
+    if asked:
         raise UsageError(f"a generator reconstructs nothing, so it takes no {' and no '.join(asked)}")
+    if [*codec.likelihood.parameters()]:
+        raise UsageError(
+            "a generator explains no data, so a likelihood with weights learns nothing: reconstruction=bernoulli"
+        )
 
 
 def built(part: Config | None, *arguments: Any) -> Any:

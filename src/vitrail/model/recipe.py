@@ -277,7 +277,7 @@ def _weigh_anew(tree: dict[str, Any], before: Recipe) -> None:
     named: dict[str, Any] = {slot: tree[slot].get("name") if isinstance(tree[slot], dict) else None for slot in SLOTS}
     old = {slot: getattr(before, slot) for slot in SLOTS}
     changed = [slot for slot in SLOTS if named[slot] != (old[slot] and old[slot].part())]
-    for name in [name for slot in changed if old[slot] for name in old[slot].usual_weights]:
+    for name in [name for slot in changed if (held := old[slot]) for name in (*held.usual_weights, *held.own_terms)]:
         tree["weights"].pop(name, None)
     for slot in changed:
         if named[slot] in catalog.names(SLOTS[slot]):  # `parse` refuses others

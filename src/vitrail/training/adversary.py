@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrail.networks.discriminator._discriminator import Discriminator
 from vitrail.objectives.adversarial._adversarial import Adversarial, logits, matching
@@ -27,12 +27,12 @@ class Making:
     """What the decoder made of a batch, with all that is needed to tell it how to do better."""
 
     x: Tensor  # (B, C, *S) data
-    made: Tensor  # (B, C, *S), of which
-    paired: int  # the first so many are reconstructions of the first of x; the others are dreams
-    others: Tensor | None = (
-        None  # scalar: the weighted terms that judge reconstructions otherwise; None: there are none
-    )
-    at: Tensor | None = None  # where the slopes of both are compared: the decoder's last weight, or its output
+    made: Tensor  # (B, C, *S), with a graph
+    paired: int  # so many of the first are reconstructions of the first of x; the others are dreams
+    # Scalar: the weighted terms that judge reconstructions otherwise.
+    others: Tensor | None = None
+    # Where the slopes are compared: the decoder's last weight (a parameter), or its output.
+    at: Tensor | None = None
 
 
 class Adversary(StepModule):
@@ -46,7 +46,7 @@ class Adversary(StepModule):
         super().__init__()
         self.discriminator, self.game = discriminator, game
         self.balance, self.backoff = Balance(game.answers, game.config.limit), Backoff()
-        self.active = False
+        self.active = self.heard = False  # whether the game has begun, and whether the decoder's weight of it is not 0
         self.contests: list[Contest] = []
 
     def at(self, progress: float) -> None:
@@ -58,7 +58,6 @@ class Adversary(StepModule):
         """The discriminator's step."""
         return Losses(*self.game.terms(self.discriminator, batch.real, batch.fake))
 
-    @torch.compiler.disable
     def answer(self, making: Making) -> Losses:
         """The decoder's terms: their values are what the game says, their gradients are balanced and stop at what was made."""
         made = making.made
@@ -70,7 +69,7 @@ class Adversary(StepModule):
             with torch.no_grad():
                 of_data = self.discriminator(making.x[: making.paired])
             values["matching"] = matching(of_data, opinion.first(making.paired))
-        pulls = {name: _pull(value, shown) for name, value in values.items()}
+        pulls = {name: pulled(value, shown) for name, value in values.items()}
         factors, share = self._factors(making, pulls), self.backoff.share.clone()
         terms = {name: linked(made, value, factors[name] * share * pulls[name]) for name, value in values.items()}
         return Losses(terms, {"adversarial_factor": factors["adversarial"], "adversarial_share": share})
@@ -91,17 +90,19 @@ class Adversary(StepModule):
         if self.active:
             self.game.after_step()
         self.balance.after_step()
-        self.backoff.after_step()
+        self.backoff.after_step(self.heard)
 
     def _factors(self, making: Making, pulls: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the pulls are multiplied by, from the slopes of earlier steps; this round's are taken down for later ones."""
         if making.others is None or making.at is None or self.game.config.balance == "fixed":
             return {name: pull.new_ones(()) for name, pull in pulls.items()}
         with torch.autocast(making.made.device.type, enabled=False):
-            slopes = [torch.autograd.grad(making.made, making.at, pull, retain_graph=True) for pull in pulls.values()]
-            theirs = torch.autograd.grad(making.others, making.at, retain_graph=True)
-        others, *own = (slope.float().square().sum() for (slope,) in (theirs, *slopes))
-        self.balance.see(len(making.made), others, own)
+            own = [torch.autograd.grad(making.made, making.at, pull, retain_graph=True) for pull in pulls.values()]
+            others = torch.autograd.grad(making.others, making.at, retain_graph=True)
+        slopes = torch.stack([slope.float().flatten() for (slope,) in (others, *own)])  # (1 + terms, D)
+        if not isinstance(making.at, nn.Parameter):  # each sample has its own: only their lengths can be averaged
+            slopes = slopes.norm(dim=1, keepdim=True) * len(making.made) ** 0.5
+        self.balance.see(len(making.made), slopes)
         return self.balance.factors()
 
 
@@ -111,7 +112,7 @@ def linked(made: Tensor, value: Tensor, pull: Tensor) -> Tensor:
     return value.detach() + (link - link.detach())
 
 
-def _pull(value: Tensor, shown: Tensor) -> Tensor:
+def pulled(value: Tensor, shown: Tensor) -> Tensor:
     """The gradient of a scalar by what the discriminator was shown."""
     with torch.autocast(shown.device.type, enabled=False):
         (pull,) = torch.autograd.grad(value, shown, retain_graph=True)

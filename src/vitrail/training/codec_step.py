@@ -13,17 +13,15 @@ from vitrail.data.noise import generators
 from vitrail.model.weight import Ramp, current
 from vitrail.objectives.perceptual._perceptual import Perceptual
 from vitrail.objectives.regularisers._regulariser import Regulariser
-from vitrail.training.adversary import Adversary, Contest, Making
+from vitrail.training.adversary import Adversary, Contest, Making, linked, pulled
 from vitrail.training.beside import Beside
 from vitrail.training.job import Losses, StepModule
 from vitrail.training.weights import weigh
 from vitrail.training.window import Window
 from vitrail.types import Batch
 
-LOOKS = (
-    "reconstruction",
-    "perceptual",
-)  # terms that judge reconstructions, against which an adversarial one is balanced
+# Terms that judge reconstructions, against which those of a game are balanced.
+LOOKS = ("reconstruction", "perceptual")
 
 
 class CodecStep(StepModule):
@@ -63,7 +61,7 @@ class CodecStep(StepModule):
         if self.regulariser is not None:
             terms = terms | self.regulariser(self.codec.padded(batch.x), reading.latent.z, self.codec.cost)
         if self.perceptual is not None:
-            terms = terms | {"perceptual": self.perceptual.module(reading.x_hat, batch.x)}
+            terms = terms | {"perceptual": self._look(self.perceptual.module, reading.x_hat, batch.x)}
         if self.adversary is not None:
             answer = self._answer(self.adversary.module, batch.x, reading, terms)
             self.adversary.module.backoff.see(len(error), error.mean())
@@ -75,6 +73,7 @@ class CodecStep(StepModule):
         self.codec.bottleneck.progress.fill_(progress)
         if self.adversary is not None:
             self.adversary.module.at(progress)
+            self.adversary.module.heard = current(self.weights, progress).get("adversarial", 1.0) > 0
 
     def contest(self) -> Contest | None:
         return None if self.adversary is None else self.adversary.module.contest()
@@ -98,6 +97,15 @@ class CodecStep(StepModule):
         size = self.codec.bottleneck.size
         return {f"codes/level_{i + 1}": level * size for i, level in enumerate(self.window.shares())}
 
+    def _look(self, perceptual: Perceptual, x_hat: Tensor, x: Tensor) -> Tensor:
+        """How different both look. Beside a discriminator its slope is taken once, since two will ask for it."""
+        if self.adversary is None or not x_hat.requires_grad:
+            return perceptual(x_hat, x)
+        shown = x_hat.detach().requires_grad_()
+        look = perceptual(shown, x).mean()
+        return linked(x_hat, look, pulled(look, shown))
+
+    @torch.compiler.disable
     def _answer(self, adversary: Adversary, x: Tensor, reading: Reading, terms: Mapping[str, Tensor]) -> Losses:
         """What the discriminator says to the reconstructions, or to the first half of them and as many dreams."""
         if not (adversary.active and self.training):

@@ -14,6 +14,7 @@ from typing import Any
 
 from vitrail.errors import UsageError
 from vitrail.model.recipe import Recipe, override, read_settings
+from vitrail.model.weight import Ramp
 
 WARM = 0.2  # share of the stage before which nothing is judged
 TOKENS_PER_CODE = 10  # in the window, before use of a codebook is judged
@@ -65,7 +66,8 @@ class Condition:
 
     def takes(self, fix: str) -> bool:
         """Whether the recipe knows this setting and has another value now."""
-        key, term = fix.partition("=")[0], fix.partition("=")[0].removeprefix("weights.")
+        key = fix.partition("=")[0]
+        term = key.removeprefix("weights.").partition(".")[0]
         if key.startswith("weights.") and term not in self.terms:
             return False
         try:
@@ -185,10 +187,9 @@ def held_back(now: Condition) -> Finding | None:
     said = (
         f"discriminator: listened to at {share:.0%} of its weight at step {now.step:,}, since reconstructions got worse"
     )
-    weight = now.weights.get("adversarial", 1.0)
-    return Finding(
-        "held-back", said, "the decoder listens to it too much", (f"weights.adversarial={weight / 4:.1g}", *QUIETER)
-    )
+    weight = now.recipe.weights.get("adversarial", 1.0)
+    lower = f"adversarial.peak={weight.peak / 3:.1g}" if isinstance(weight, Ramp) else f"adversarial={weight / 3:.1g}"
+    return Finding("held-back", said, "the decoder listens to it too much", (f"weights.{lower}", *QUIETER))
 
 
 def all_known(now: Condition) -> Finding | None:

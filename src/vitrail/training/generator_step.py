@@ -21,7 +21,7 @@ class GeneratorStep(StepModule):
         return self.adversary.module.answer(Making(batch.x, made, 0))
 
     def at(self, progress: float) -> None:
-        self.adversary.module.at(progress)
+        self.adversary.module.at(1.0)  # it has nothing else to learn from, so the game begins at once
 
     def contest(self) -> Contest | None:
         return self.adversary.module.contest()

@@ -28,7 +28,8 @@ def rolled_back(stage: str, state: State, saved: State) -> State:
     if state.rollbacks == ROLLBACKS:
         raise VitrailError(
             f"{where}, also after {ROLLBACKS} returns to a checkpoint with the learning rate halved each time; "
-            f"try a lower training.{stage}.lr, training.precision=fp32, or look for extreme values in the data"
+            f"try a lower training.{stage}.lr or training.discriminator.lr, training.precision=fp32, "
+            "or look for extreme values in the data"
         )
     scale = state.rate_scale / 2
     logger.warning("%s; back to step %d with %g times the learning rate", where, saved.step, scale)

@@ -13,6 +13,7 @@ from vitrail.training.ema import Average
 from vitrail.training.job import Rival, StepModule
 from vitrail.training.optimiser import Optimiser
 from vitrail.training.precision import place
+from vitrail.training.schedule import factor
 from vitrail.training.snapshot import own_tensors, put_back
 
 
@@ -27,16 +28,20 @@ class Learner:
     norm: str = "grad_norm"  # the name of its gradient's length among the numbers of a step
     rival: Learner | None = None
 
-    def step(self, share: float, numbers: Mapping[str, float], updates: int) -> None:
-        """Move the weights along their gradient, at a share of the peak rate; `updates` steps were made before.
+    def rate(self, used: float) -> float:
+        """The learning rate where a share of the stage's budget is used."""
+        return self.config.lr * factor(used, self.config.warmup, self.config.decay)
+
+    def step(self, used: float, scale: float, numbers: Mapping[str, float], updates: int) -> None:
+        """Move the weights along their gradient, at `scale` times the rate; `updates` steps were made before.
 
         A rival moves too, where it has a gradient.
         """
         norm = numbers[self.norm]
-        self.optimiser.step(self.config.lr * share, min(self.config.clip / norm, 1.0) if norm else 1.0)
+        self.optimiser.step(scale * self.rate(used), min(self.config.clip / norm, 1.0) if norm else 1.0)
         self.average.update(updates)
         if self.rival is not None and self.rival.norm in numbers:
-            self.rival.step(share, numbers, updates)
+            self.rival.step(used, scale, numbers, updates)
 
     def clear(self) -> None:
         """Forget the gradients."""

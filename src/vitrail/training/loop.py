@@ -22,7 +22,6 @@ from vitrail.training.job import Finished, Job
 from vitrail.training.journal import Journal, Moment, Show
 from vitrail.training.learner import Learner, learner
 from vitrail.training.precision import Precision
-from vitrail.training.schedule import factor
 from vitrail.training.state import State
 from vitrail.training.store import Store
 
@@ -52,7 +51,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             batches = _choose_precision(job, batches, training, ranks, state)
         autocast = open_until_end.enter_context(precision.applied(Precision(**state.precision), device))
         if training.compile:
-            job.module.compile()
+            precision.compiled(job.module)
         net = ranks.average_gradients(job.module)
         rival_net = ranks.average_gradients(job.rival.module) if job.rival else None
         clock = Clock(started, state, config.batch)
@@ -74,11 +73,10 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             ahead = MARGIN * (perf_counter() - began) + store.cost + preview_cost  # seconds until the end, if it is now
             wishes = [not guard.acceptable(numbers), stop.requested, clock.seconds(), ahead]
             refused, stopped, seconds, ahead = ranks.highest(wishes)
-            share = state.rate_scale * factor(used, config.warmup, config.decay)
             if refused:
                 state.refuse()
             else:
-                pupil.step(share, numbers, state.step - state.refused)
+                pupil.step(used, state.rate_scale, numbers, state.step - state.refused)
                 state.take(numbers)
             job.module.after_step()
             pupil.clear()
@@ -89,7 +87,9 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             if state.step % training.log == 0 or state.finished:
                 observed = {f"stats.{name}": value for name, value in job.module.observed().items()}
                 observed |= {f"weights.{name}": value for name, value in moving(job.weights, used).items()}
-                state.last = clock.line(job.name, state, state.means(ranks) | observed, config.lr * share)
+                state.last = clock.line(
+                    job.name, state, state.means(ranks) | observed, state.rate_scale * pupil.rate(used)
+                )
                 journal.write(state.last, job.module.histograms)
                 if job.listen and ranks.first:
                     job.listen(state.last)
@@ -171,7 +171,6 @@ def _choose_precision(
 ) -> Iterator[Any]:
     """Decide the stage's precision with its first batch, which is then handed out again."""
     first = next(batches)
-    job.module.at(0.0)
     part, _, _ = next(cut(first, job.config.accumulate))
     choice = precision.choose(job.module, onto(ranks.device, part), current(job.weights, 0.0), training, ranks)
     state.precision = choice.printed()

@@ -8,24 +8,29 @@ from vitrail.codecs.codec import Codec
 from vitrail.model.build import build_game, build_perceptual, build_regulariser, built
 from vitrail.model.recipe import Recipe
 from vitrail.model.weight import Ramp
-from vitrail.objectives.adversarial._adversarial import Adversarial
+from vitrail.objectives.adversarial._adversarial import PENALTIES, Adversarial
 from vitrail.training import distributed
 from vitrail.training.adversary import Adversary
 from vitrail.training.codec_step import CodecStep
 from vitrail.training.generator_step import GeneratorStep
 from vitrail.training.job import Rival
+from vitrail.training.precision import place
 from vitrail.types import DataSpec
 
 Weights = Mapping[str, float | Ramp]
 
 
 def rivalry(recipe: Recipe, spec: DataSpec) -> tuple[Adversary | None, Rival | None, Weights]:
-    """The codec's opponent where the recipe has one, how it learns, and the weights that are left to the codec's own terms."""
+    """The codec's opponent where the recipe has one, how it learns, and the weights that are left to the codec's own terms.
+
+    A penalty that the recipe does not weigh counts what is usual.
+    """
     game = build_game(recipe, spec)
     if game is None:
         return None, None, recipe.weights
     adversary = Adversary(*game)
-    theirs = {name: weight for name, weight in recipe.weights.items() if name in Adversarial.OWN}
+    usual = {name: weight for name, weight in PENALTIES.items() if getattr(recipe.adversarial, name)}
+    theirs = usual | {name: weight for name, weight in recipe.weights.items() if name in Adversarial.OWN}
     left = {name: weight for name, weight in recipe.weights.items() if name not in theirs}
     return adversary, Rival("discriminator", adversary, recipe.training.discriminator, theirs), left
 
@@ -38,12 +43,14 @@ def codec_step(
         assert adversary is not None
         return GeneratorStep(codec, adversary)
     look = build_perceptual(recipe, spec)
+    if look is not None:
+        place(look, distributed.current().device)
     return CodecStep(
         codec,
         built(recipe.degradation),
         recipe.training.seed,
         build_regulariser(recipe, codec),
-        None if look is None else look.to(distributed.current().device),
+        look,
         adversary,
         weights,
     )

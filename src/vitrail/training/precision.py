@@ -23,6 +23,7 @@ from torch import nn
 from vitrail.model.recipe import Training
 from vitrail.training.distributed import Ranks
 from vitrail.training.gradient import Autocast, backward
+from vitrail.training.job import StepModule
 
 PAYS = 1.05  # bf16 must be this many times as fast as fp32 to be worth its rounding
 TIMED = 0.25  # seconds of timed steps per candidate, about
@@ -43,7 +44,7 @@ class Precision:
         return asdict(self)
 
 
-def choose(module: nn.Module, batch: Any, weights: Mapping[str, float], training: Training, ranks: Ranks) -> Precision:
+def choose(module: StepModule, batch: Any, weights: Mapping[str, float], training: Training, ranks: Ranks) -> Precision:
     """The fastest of what the recipe allows, the same on every process; the module is left untouched."""
     candidates = _candidates(training, ranks)
     if len(candidates) == 1:
@@ -53,7 +54,7 @@ def choose(module: nn.Module, batch: Any, weights: Mapping[str, float], training
     with torch.random.fork_rng():
         for candidate in candidates:
             with applied(candidate, ranks.device) as autocast:
-                measured[candidate] = _step_seconds(partial(backward, trial, batch, 1, weights, autocast), ranks)
+                measured[candidate] = _step_seconds(partial(_tried, trial, batch, weights, autocast), ranks)
     best = min(measured, key=lambda candidate: measured[candidate] * (PAYS if candidate.format == "bf16" else 1))
     names = {f"{candidate.format} x {candidate.threads}": seconds for candidate, seconds in measured.items()}
     return Precision(best.format, best.threads, names)
@@ -74,6 +75,12 @@ def applied(precision: Precision, device: torch.device) -> Iterator[Autocast]:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(matmul)
         torch.backends.cudnn.allow_tf32 = convolution
+
+
+def compiled(module: nn.Module) -> None:
+    """Compile a module in place. A discriminator asks for slopes within a step, so no buffer may be given away by then."""
+    torch._functorch.config.donated_buffer = False
+    module.compile()
 
 
 def place(module: nn.Module, device: torch.device) -> None:
@@ -102,6 +109,11 @@ def _candidates(training: Training, ranks: Ranks) -> list[Precision]:
         if ranks.device.type == "cuda":
             threads = threads[:1]
     return [Precision(name, count) for name, count in product(formats, threads)]
+
+
+def _tried(trial: StepModule, batch: Any, weights: Mapping[str, float], autocast: Autocast) -> None:
+    trial.at(0.0)  # which also drops what the last trial left for a rival
+    backward(trial, batch, 1, weights, autocast)
 
 
 def _step_seconds(step: Callable[[], Any], ranks: Ranks) -> float:

@@ -21,7 +21,7 @@ from vitrail.data.loader import Loader
 from vitrail.data.source import Progress, silent
 from vitrail.errors import Interrupted
 from vitrail.model import folder as model_folder
-from vitrail.model.build import build_codec, build_prior, built, check, fitted
+from vitrail.model.build import build_codec, build_game, build_perceptual, build_prior, built, check, fitted
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe, Stage
 from vitrail.priors._prior import Prior
@@ -67,6 +67,8 @@ def train(
         data, heldout = open_parts(source, recipe.data, progress=reading)
         recipe = fitted(recipe, data.spec)
         check(recipe, data.spec)
+        for build in (build_perceptual, build_game):  # which look at weight files, before the run has a folder
+            build(recipe, data.spec)
         if old is not None:
             check_fit(old, recipe, data.spec)
         origin = None if old is None else {"model": str(start), "fingerprint": old.fingerprint}

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrail.objectives.adversarial import _lecam
+from vitrail import processes
 from vitrail.objectives.adversarial._lecam import DECAY, Lecam
 
 REAL, FAKE = torch.tensor([1.0, 3.0, -1.0, 1.0]), torch.tensor([-2.0, 0.0, 1.0, -1.0])  # means 1 and -0.5
@@ -59,7 +59,7 @@ def test_two_rounds_are_one_batch_also_of_unequal_size() -> None:
 
 def test_two_processes_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     other = torch.stack([REAL[2:].mean(), FAKE[2:].mean()])  # what the second process holds
-    monkeypatch.setattr(_lecam, "averaged", lambda own: (own + other) / 2)
+    monkeypatch.setattr(processes, "mean_of_all", lambda own: (own + other) / 2)
     torch.testing.assert_close(after((REAL[:2], FAKE[:2])).state_dict(), after_alone().state_dict())
 
 

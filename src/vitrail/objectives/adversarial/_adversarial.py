@@ -15,11 +15,17 @@ from vitrail.objectives.adversarial._penalties import gradient_penalty, r1
 from vitrail.types import Config as PartConfig
 
 ANSWERS = ("adversarial", "matching")  # terms of the decoder's side
+PENALTIES = {
+    "r1": 1.0,
+    "lecam": 0.01,
+    "gradient_penalty": 10.0,
+}  # terms of the discriminator's side, and what they usually count
 
 
 class Settings(PartConfig):
     """What every game can be asked for. A penalty that is off is not computed; what one counts, `weights` says."""
 
+    own_terms: ClassVar = (*ANSWERS, "discriminator", *PENALTIES)
     usual_weights: ClassVar = {"adversarial": {"start": 0.0, "peak": 0.5, "over": 0.25, "after": 0.15}}
 
     begin: float = Field(
@@ -27,7 +33,7 @@ class Settings(PartConfig):
         ge=0,
         lt=1,
         description="share of the stage after which the discriminator begins to learn; let the ramp of "
-        "weights.adversarial begin later, so that it knows something before it is listened to",
+        "weights.adversarial begin later, so that it knows something before it is listened to. Of a generator: 0",
     )
     balance: Literal["adaptive", "gradients", "fixed"] = Field(
         "adaptive",
@@ -55,7 +61,7 @@ class Settings(PartConfig):
 class Adversarial(nn.Module, ABC):
     """A game between a discriminator and a decoder. Scalars everywhere; all arithmetic on logits in float32."""
 
-    OWN = ("discriminator", "r1", "lecam", "gradient_penalty")  # terms of the discriminator's own step
+    OWN = ("discriminator", *PENALTIES)  # terms of the discriminator's own step
     step: Tensor
 
     def __init__(self, config: Settings) -> None:
@@ -87,7 +93,7 @@ class Adversarial(nn.Module, ABC):
             "r1": lambda: r1(discriminator, real),
             "gradient_penalty": lambda: gradient_penalty(discriminator, real, fake),
         }
-        due = int(self.step) % self.config.every == 0
+        due = self.config.every == 1 or int(self.step) % self.config.every == 0
         for name, penalty in slopes.items():
             if getattr(self.config, name):
                 terms[name] = self.config.every * penalty() if due else real.new_zeros(())
@@ -113,7 +119,7 @@ def logits(opinion: Opinion) -> Tensor:
 def matching(real: Opinion, fake: Opinion) -> Tensor:
     """Mean absolute difference of the hidden layers, each relative to the mean size of the real one.
 
-    Larsen et al. 2016, eq. 8, with the scale of Kumar et al. 2023, eq. 5 ("High-fidelity audio compression with improved RVQGAN").
+    The learnt similarity of Larsen et al. 2016, with the relative distance of Defossez et al. 2022, section 3.4 (EnCodec).
     """
     pairs = zip(real.features, fake.features, strict=True)
     distances = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vitrail.processes import averaged
+from vitrail.processes import mean_of_rounds
 
 DECAY = 0.99  # of the running means, per step
 
@@ -32,19 +32,14 @@ class Lecam(nn.Module):
         """Scalar, from logits of either side; 0 in the first step. In training it remembers their means until `after_step`."""
         if self.training:
             self.seen.append((len(real), torch.stack([real.detach().float().mean(), fake.detach().float().mean()])))
-        if not self.steps:
-            return real.new_zeros(())
-        return (real - self.fake).relu().square().mean() + (self.real - fake).relu().square().mean()
+        penalty = (real - self.fake).relu().square().mean() + (self.real - fake).relu().square().mean()
+        return penalty * (self.steps > 0)
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Take the means of the step in."""
-        if not self.seen:
-            return
-        count = sum(samples for samples, _ in self.seen)
-        both = averaged(torch.stack([means * samples / count for samples, means in self.seen]).sum(0))
-        self.seen.clear()
-        if not both.isfinite().all():  # of a refused step
+        both = mean_of_rounds(self.seen)
+        if both is None or not both.isfinite().all():  # of a refused step
             return
         weight = 1 - DECAY if self.steps else 1.0
         self.real.lerp_(both[0], weight)

@@ -5,8 +5,6 @@ Sources: Arjovsky et al. 2017; penalty: Gulrajani et al. 2017, "Improved trainin
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 from torch import Tensor
 
@@ -15,8 +13,6 @@ from vitrail.objectives.adversarial._adversarial import Adversarial, Settings
 
 class Config(Settings):
     """The Wasserstein game."""
-
-    usual_weights: ClassVar = {**Settings.usual_weights, "gradient_penalty": 10.0}
 
     gradient_penalty: bool = Field(
         True, description="report the penalty `gradient_penalty`, without which the critic's slope has no bound"

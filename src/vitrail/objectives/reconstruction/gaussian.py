@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vitrail.objectives.reconstruction._likelihood import Likelihood, to_data
-from vitrail.processes import averaged
+from vitrail.processes import mean_of_all
 from vitrail.types import Config as PartConfig
 
 Variance = Literal["shared", "pixel", "optimal"]
@@ -69,7 +69,7 @@ class Gaussian(Likelihood):
     @torch.no_grad()
     def _optimal(self, squared_error: Tensor) -> Tensor:
         """The batch's best log sigma, also averaged in. Its gradient is 0 at the optimum, so none is taken."""
-        best = 0.5 * averaged(squared_error.mean()).log().clamp(2 * LOG_SIGMA_MIN, 2 * LOG_SIGMA_MAX)
+        best = 0.5 * mean_of_all(squared_error.mean()).log().clamp(2 * LOG_SIGMA_MIN, 2 * LOG_SIGMA_MAX)
         self.running.lerp_(torch.where(best.isfinite(), best, self.running), MOMENTUM)  # survives one broken batch
         return best
 
