@@ -64,9 +64,8 @@ class GumbelQuantizer(Bottleneck):
         unit = 2 / self.channels * spread(vectors, values, everywhere=self.training)
         queries, keys = towards(vectors.flatten(0, -2), table, unit * (-self.gain).exp())
         each, _ = entropies(queries, keys, everywhere=False)
-        terms["kl"] = (
-            (math.log(self.size) - each).view(h.shape[0], -1).sum(1)
-        )  # (B,) nats from the posterior to a uniform one
+        # (B,) nats from the posterior to a uniform one.
+        terms["kl"] = (math.log(self.size) - each).view(h.shape[0], -1).sum(1)
         if self.training:
             values, index = self._draw(queries, keys, table)
         codes, z = index.view(vectors.shape[:-1]).unsqueeze(1), values.view_as(vectors)

@@ -123,10 +123,8 @@ def _measured(graph: Graph, codec: Codec, file: Path) -> dict[str, float]:
     found, wanted = torch.from_numpy(session.run(None, {graph.takes: given.numpy()})[0]), graph.module(given)
     if graph.gives == "codes":
         share = float((found == wanted).float().mean())
-        measured, wrong = (
-            {"codes_equal": share},
-            share < 1 - CLOSE,
-        )  # between two codes equally near rounding may decide
+        # Between two codes equally near rounding may decide.
+        measured, wrong = {"codes_equal": share}, share < 1 - CLOSE
     else:
         apart = float((found - wanted).abs().max())
         measured, wrong = {f"{graph.gives}_apart": apart}, not apart < CLOSE

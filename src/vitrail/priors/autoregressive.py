@@ -95,9 +95,8 @@ class Autoregressive(Prior):
         self.window = tuple(min(config.window or side, side) for side in spec.grid)
         grid = (*self.window, spec.levels)
         self.length = prod(grid)  # tokens in a window
-        self.start = nn.Embedding(
-            classes + 1, config.width
-        )  # first token: the class; the last row stands for "no class"
+        # The first token is the class; the last row stands for "no class".
+        self.start = nn.Embedding(classes + 1, config.width)
         self.code = nn.Embedding(spec.size * spec.levels, config.width)
         self.place = nn.Parameter(0.02 * torch.randn(self.length, config.width))  # of the token to predict
         self.transformer = Transformer(

@@ -56,12 +56,10 @@ class Mixture(Prior):
         size = prod(spec.shape)
         self.full = size <= FULL
         self.register_buffer("means", torch.zeros(config.components, size))
-        self.register_buffer(
-            "factors", torch.zeros(config.components, size, *((size,) if self.full else ()))
-        )  # L or its diagonal
-        self.register_buffer(
-            "shares", torch.full((classes + 1, config.components), 1 / config.components)
-        )  # last row: any class
+        # L of each component, or its diagonal.
+        self.register_buffer("factors", torch.zeros(config.components, size, *((size,) if self.full else ())))
+        # The last row: any class.
+        self.register_buffer("shares", torch.full((classes + 1, config.components), 1 / config.components))
 
     def fit(self, z: Tensor, label: Tensor, seed: int) -> None:
         """Expectation maximisation on z (N, C, *S); fewer samples than components leave components unused."""
@@ -101,10 +99,8 @@ class Mixture(Prior):
             own = "x".join(map(str, self.spec.grid))
             raise UsageError(f"the mixture prior knows latents of {own} points only; leave the size out")
         drawn = noise.normal(seed, numbers, (1 + self.means.shape[1],)).to(self.means.device)
-        uniform, normal = (
-            torch.special.ndtr(drawn[:, 0].double()),
-            drawn[:, 1:],
-        )  # one stream: two would be the same numbers
+        # One stream of numbers: two would be the same.
+        uniform, normal = torch.special.ndtr(drawn[:, 0].double()), drawn[:, 1:]
         row = torch.where(label < 0, self.classes, label)
         which = sampler.draw(self.shares[row], uniform)
         spread = torch.einsum("bij,bj->bi", self.factors[which], normal) if self.full else self.factors[which] * normal
