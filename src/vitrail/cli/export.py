@@ -16,7 +16,9 @@ from vitrail import catalog
 from vitrail.cli._command import Answer, single
 from vitrail.cli._refusal import Mistakes
 from vitrail.errors import UsageError
+from vitrail.interop._format import Writer
 from vitrail.model import folder
+from vitrail.model.model import Model
 
 FOLDER = "interop"
 
@@ -31,7 +33,7 @@ def export(run: Run, to: To = None, out: Out = None) -> Answer:
         if to is None:
             mistakes.add(f"--to is missing; give one of {', '.join(formats())}")
         elif to not in formats():
-            mistakes.add(f"unknown format '{to}'{catalog.nearest(to, formats())}")
+            mistakes.add(f"unknown format '{to}'{catalog.nearest(to, tuple(formats()))}")
         if out is None:
             mistakes.add("--out is missing; it names the folder for the files")
         elif out.exists():
@@ -39,17 +41,18 @@ def export(run: Run, to: To = None, out: Out = None) -> Answer:
     assert to is not None
     assert out is not None
     model = folder.load(run)
-    files = _written(to, model, out)
+    files = _written(formats()[to], model, out)
     facts = {"run": run, "to": to, "out": out, "files": files, "fingerprint": model.fingerprint}
     return Answer(facts, [f"{to} files in {out}: {', '.join(files)}"])
 
 
-def formats() -> tuple[str, ...]:
-    """Names of what can be exported to."""
-    return tuple(name for name in catalog.names(FOLDER) if hasattr(catalog.find(FOLDER, name), "write"))
+def formats() -> dict[str, Writer]:
+    """What can be exported to, by name."""
+    parts = {name: catalog.find(FOLDER, name) for name in catalog.names(FOLDER)}
+    return {name: part for name, part in parts.items() if isinstance(part, Writer)}
 
 
-def _written(to: str, model: object, out: Path) -> list[str]:
+def _written(writer: Writer, model: Model, out: Path) -> list[str]:
     """Names of the files; the folder is there as a whole or not at all."""
     beside = out.with_name(f"{out.name}.unfinished")
     if beside.exists():
@@ -57,7 +60,7 @@ def _written(to: str, model: object, out: Path) -> list[str]:
             f"{beside} is left from an export that broke off, or belongs to one that runs; remove it first"
         )
     try:
-        files = catalog.find(FOLDER, to).write(model, beside)
+        files = writer.write(model, beside)
         names = [str(file.relative_to(beside)) for file in files]
         beside.rename(out)
     finally:

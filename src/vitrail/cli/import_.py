@@ -21,6 +21,7 @@ from vitrail.cli._command import Answer, single
 from vitrail.cli._refusal import Mistakes
 from vitrail.errors import ModelError, UsageError
 from vitrail.interop._foreign import Foreign, opened
+from vitrail.interop._format import Reader
 from vitrail.model import folder
 
 FOLDER = "interop"
@@ -50,27 +51,28 @@ def import_(
         elif out.exists():
             mistakes.add(f"{out} is there already; name a new folder")
         if format is not None and format not in formats():
-            mistakes.add(f"unknown format '{format}'{catalog.nearest(format, formats())}")
+            mistakes.add(f"unknown format '{format}'{catalog.nearest(format, tuple(formats()))}")
         with mistakes.noted():
             sides = _sides(size)
     assert out is not None
     foreign = opened(checkpoint, ema)
     named = format or recognised(foreign)
-    model = catalog.find(FOLDER, named).read(foreign, sides)
+    model = formats()[named].read(foreign, sides)
     card = f"# {out.name}\n\nImported by `vitrail import` from the {named} checkpoint `{checkpoint.name}`.\n"
     folder.save(model, out, card)
     facts: dict[str, Any] = {"checkpoint": checkpoint, "out": out, "format": named, **info.about(model)}
     return Answer(facts, _told(facts))
 
 
-def formats() -> tuple[str, ...]:
-    """Names of what can be imported."""
-    return tuple(name for name in catalog.names(FOLDER) if hasattr(catalog.find(FOLDER, name), "read"))
+def formats() -> dict[str, Reader]:
+    """What can be imported, by name."""
+    parts = {name: catalog.find(FOLDER, name) for name in catalog.names(FOLDER)}
+    return {name: part for name, part in parts.items() if isinstance(part, Reader)}
 
 
 def recognised(foreign: Foreign) -> str:
     """The format of a checkpoint.   Raises ModelError where it is none of them, UsageError where it may be several."""
-    found = [name for name in formats() if catalog.find(FOLDER, name).recognises(foreign)]
+    found = [name for name, reader in formats().items() if reader.recognises(foreign)]
     if len(found) == 1:
         return found[0]
     if found:
