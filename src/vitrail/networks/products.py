@@ -21,7 +21,6 @@ def float32_products() -> Iterator[None]:
         torch.set_float32_matmul_precision(allowed)
 
 
-@torch.compiler.disable
 def float32_product(x: Tensor, matrix: Tensor) -> Tensor:
     """x @ matrix, in float32 on the way back too, which runs after a `with` has ended; only x has a slope."""
     product: Tensor = _Product.apply(x, matrix)

@@ -56,8 +56,8 @@ class Ssim(Perceptual):
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             a, b = x_hat.float(), x.detach().float()
-            maps = self._local(torch.cat([a, b, a * a, b * b, a * b], dim=1))
-            mean_a, mean_b, square_a, square_b, product = maps.chunk(5, dim=1)
+            mean_a, square_a, product = self._local(torch.cat([a, a * a, a * b], dim=1)).chunk(3, dim=1)
+            mean_b, square_b = self._local(torch.cat([b, b * b], dim=1)).chunk(2, dim=1)  # which nothing is learnt from
             var_a, var_b = square_a - mean_a**2, square_b - mean_b**2
             covariance = product - mean_a * mean_b
             brightness = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
