@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NAMES = ("startup", "train_speed", "kv_cache", "quantizers", "two_processes", "kill_and_resume")
+NAMES = ("startup", "train_speed", "kv_cache", "quantizers", "two_processes", "kill_and_resume", "interop")
 LONG = ("main_job", "recipes", "collapse", "sharpness", "gans")
 
 

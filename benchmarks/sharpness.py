@@ -29,6 +29,7 @@ from measuring import DATA, Figure, finish, measured, options, skip
 RECIPES = ("vqvae", "vqgan")
 SETS = ("fashion-mnist", "hands64_1800_webp.npz")
 LINES = 20  # steps between lines of the log
+SHOWN = 10  # pictures in a row of the comparison
 STEPS = 100  # over which the reconstruction term is averaged
 HELD_OUT = "data.heldout=0.3"  # of sets that have no test part of their own
 ONE_THREAD = ("training.threads=1", "training.precision=bf16", "data.workers=0", f"training.log={LINES}", "prior=null")
@@ -57,6 +58,7 @@ def compared(asked: argparse.Namespace, data: str) -> list[Figure]:
                 RECIPES, pool.map(partial(judged, asked, data, judge, seed), RECIPES), strict=True
             ):
                 found[recipe].append(scores)
+    show(asked, data, name)
     pairs = list(zip(*(found[recipe] for recipe in RECIPES), strict=True))
     ratios = [gan["reconstruction_frechet"] / vae["reconstruction_frechet"] for vae, gan in pairs]
     lost = [vae["psnr"] - gan["psnr"] for vae, gan in pairs]
@@ -67,6 +69,23 @@ def compared(asked: argparse.Namespace, data: str) -> list[Figure]:
         measured(f"{name}: PSNR that vqgan loses", lost, "dB", relation="<=", bar=1.5),
         measured(f"{name}: largest jump of the reconstruction term", jumps, relation="<=", bar=1.1),
     ]
+
+
+def show(asked: argparse.Namespace, data: str, name: str) -> None:
+    """A picture of held-out pictures over what each recipe's first seed makes of them, one row each."""
+    import numpy as np
+    import torch
+
+    import vitrail
+    from vitrail.data.dataset import open_dataset
+    from vitrail.data.modalities import image
+
+    models = [vitrail.load(trained(asked, data, 0, recipe)) for recipe in RECIPES]
+    seen = open_dataset(data, models[0].recipe.data, "heldout", shape=models[0].spec.shape)
+    pixels, _ = seen.readable(np.linspace(0, len(seen) - 1, SHOWN).astype(np.int64))
+    x = image.as_tensor(torch.from_numpy(pixels))
+    rows = torch.cat([x, *(model.reconstruct(x) for model in models)])
+    image.save_grid(asked.out / f"{name}.png", rows, SHOWN, least=84)
 
 
 def shown(name: str, found: dict[str, list[dict[str, float]]]) -> list[Figure]:

@@ -30,6 +30,7 @@ class CodecStep(StepModule):
     weights: of the terms, as the loop has them; what an adversarial term is balanced against depends on them.
     """
 
+    uncompiled = ("_answer",)  # which differentiates within the step
     step: Tensor
 
     def __init__(
@@ -105,7 +106,6 @@ class CodecStep(StepModule):
         look = perceptual(shown, x).mean()
         return linked(x_hat, look, pulled(look, shown))
 
-    @torch.compiler.disable
     def _answer(self, adversary: Adversary, x: Tensor, reading: Reading, terms: Mapping[str, Tensor]) -> Losses:
         """What the discriminator says to the reconstructions, or to the first half of them and as many dreams."""
         if not (adversary.active and self.training):

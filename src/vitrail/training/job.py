@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -27,6 +27,8 @@ class StepModule(nn.Module, ABC):
 
     Its randomness comes from torch's global generator, which the loop seeds before every step.
     """
+
+    uncompiled: ClassVar[tuple[str, ...]] = ()  # methods that torch.compile leaves as they are
 
     @abstractmethod
     def forward(self, batch: Any) -> Losses:

@@ -77,9 +77,11 @@ def applied(precision: Precision, device: torch.device) -> Iterator[Autocast]:
         torch.backends.cudnn.allow_tf32 = convolution
 
 
-def compiled(module: nn.Module) -> None:
+def compiled(module: StepModule) -> None:
     """Compile a module in place. A discriminator asks for slopes within a step, so no buffer may be given away by then."""
     torch._functorch.config.donated_buffer = False
+    for name in module.uncompiled:
+        setattr(module, name, torch.compiler.disable(getattr(module, name)))
     module.compile()
 
 
