@@ -2,8 +2,9 @@
 
     python benchmarks/gans.py [--recipes gan wgan] [--budget 10min] [--samples 10000]
 
-The recipes train at the same time, one thread each, so on two cores the budget is that of both. Evenness is the entropy of the classes that the classifier finds among samples, relative to that of ten equal shares. Real
-pictures reach what their own shares give: 1. The grids of samples are in the run folders.
+The recipes train at the same time, one thread each, so on two cores the budget is that of both. Evenness is the entropy
+of the classes that the classifier finds among samples, relative to that of ten equal shares: 1 for real pictures. The grids
+of samples are in the run folders.
 """
 
 from __future__ import annotations
