@@ -13,7 +13,7 @@ import torch
 from vitrail import catalog
 from vitrail.bottlenecks._bottleneck import Bottleneck
 
-NAMES = tuple(name for name in catalog.names("bottlenecks") if name != "noise")  # which reads no encoder: test_noise.py
+NAMES = drill.NAMES
 DISCRETE = [name for name in NAMES if drill.build(name).size]
 SPACES: tuple[tuple[int, ...], ...] = ((), (5,), (4, 3), (2, 3, 4))  # of the codes
 
