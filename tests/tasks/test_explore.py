@@ -3,9 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vitrail import catalog
 from vitrail.errors import UsageError
 from vitrail.model.model import Model
+from vitrail.model.recipe import override
 from vitrail.tasks.explore import between, explore, main_directions, traversed
+from vitrail.types import DataSpec
 
 
 def test_walks_begin_and_end_at_the_reconstructions(discrete: Model) -> None:
@@ -71,6 +74,16 @@ def test_without_pictures_it_walks_between_samples(vector: Model) -> None:
     found = explore(vector, rows=2, directions=3, steps=4)
     assert found.interpolation.shape == (2, 4, 1, 8, 8)
     assert found.traversal.shape == (3, 4, 1, 8, 8)
+
+
+def test_a_generator_walks_through_its_noise() -> None:
+    parts = {"network.widths": (8, 8), "discriminator.width": 8, "bottleneck.channels": 6}
+    model = Model.build(override(catalog.find("recipes", "gan").recipe(), parts), DataSpec(shape=(1, 8, 8)))
+    found = explore(model, rows=2, directions=3, steps=3)
+    assert found.interpolation.shape == (2, 3, 1, 8, 8)
+    assert found.traversal.shape == (3, 3, 1, 8, 8)
+    with pytest.raises(UsageError, match="has no encoder"):
+        explore(model, torch.rand(4, 1, 8, 8))
 
 
 def test_one_picture_leads_nowhere(discrete: Model) -> None:

@@ -56,16 +56,23 @@ def explore(
     """
     if x is None and model.prior is not None and model.prior.conditional:
         raise UsageError("this model draws nothing without a condition: give it pictures to walk between")
-    x = model.sample(POPULATION, seed=seed) if x is None else model.read(x)
-    if len(x) < 2:
-        raise UsageError(f"a walk leads from one picture to another: give at least 2, got {len(x)}")
-    z, space = model.encode(x).z, tuple(x.shape[2:])
-    count = min(rows, len(x) // 2)
+    z, space = _latents(model, x, seed)
+    if len(z) < 2:
+        raise UsageError(f"a walk leads from one picture to another: give at least 2, got {len(z)}")
+    count = min(rows, len(z) // 2)
     round_ = isinstance(model.prior, Normal)
     walks = between(z[0 : 2 * count : 2], z[1 : 2 * count : 2], steps, round_)
     axes, spread, share = main_directions(z, directions)
     along = traversed(z, axes, torch.linspace(-span, span, steps, device=z.device)[:, None] * spread)
     return Exploration(_decoded(model, walks, space), _decoded(model, along, space), tuple(share.tolist()))
+
+
+def _latents(model: Model, x: Tensor | None, seed: int) -> tuple[Tensor, tuple[int, ...]]:
+    """z (B, C, *S) of the pictures, or of samples, and the size that they decode to; those of a generator are its noise."""
+    if x is None and model.codec.encoder is None:
+        return model.draw(POPULATION, seed=seed), model.spec.space
+    x = model.sample(POPULATION, seed=seed) if x is None else model.read(x)
+    return model.encode(x).z, tuple(x.shape[2:])
 
 
 def between(start: Tensor, end: Tensor, steps: int, great_circle: bool = False) -> Tensor:
