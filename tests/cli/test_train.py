@@ -111,3 +111,16 @@ def test_a_feature_net_is_trained_described_and_used(vitrail: Vitrail, trained: 
     } <= scores.keys()
     assert scores["frechet"]["features_sha256"] == made.facts["sha256"]
     assert scores["recognised"]["settings"]["guidance"] == 1.5
+
+
+def test_a_generator_trains_samples_and_says_what_it_cannot_do(vitrail: Vitrail, tmp_path: Path) -> None:
+    small = ("network.widths=[8,8]", "discriminator.width=8", "bottleneck.channels=4", "training.threads=1")
+    settings = [word for setting in (*small, "training.precision=fp32") for word in ("--set", setting)]
+    out = tmp_path / "gan"
+    ran = vitrail("train", "gan", "--data", "digits", "--out", out, "--budget", "4 steps", *settings)
+    assert ran.code == 0, ran.err
+    assert vitrail("sample", out, "-n", "2", "--out", tmp_path / "drawn").code == 0
+    ran = vitrail("evaluate", out)
+    assert (ran.code, "name a feature net with --features" in ran.err) == (2, True)
+    ran = vitrail("encode", out, tmp_path / "drawn", "--out", tmp_path / "codes.safetensors")
+    assert (ran.code, "has no encoder" in ran.err) == (2, True)

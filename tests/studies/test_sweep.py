@@ -201,8 +201,8 @@ def test_a_value_that_never_fits_is_refused_before_the_first_cell(tmp_path: Path
 
 
 def test_a_term_that_no_part_has_is_a_failed_cell(tmp_path: Path) -> None:
-    found = run(plan("bottleneck.size=8", "weights.perceptual=1"), tmp_path / "s", work=here)
-    assert "perceptual" in found.unfinished[0].error
+    found = run(plan("bottleneck.size=8", "weights.sharpness=1"), tmp_path / "s", work=here)
+    assert "sharpness" in found.unfinished[0].error
 
 
 def test_an_error_in_a_part_is_a_failed_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

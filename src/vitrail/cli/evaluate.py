@@ -18,6 +18,7 @@ from vitrail.cli import _judged, _run, _scores
 from vitrail.cli._command import Answer
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command
+from vitrail.errors import UsageError
 from vitrail.networks.features import load_features
 from vitrail.tasks.evaluate import evaluate
 from vitrail.training import report
@@ -33,6 +34,8 @@ def write(request: Request, part: _judged.Part = "heldout", to: Out = None) -> A
     run = _run.folder_of(request.run)
     source = _judged.source(request, run)
     net = request.texts["feature net"]
+    if net is None and request.model.codec.encoder is None:
+        raise UsageError("a generator is judged by its samples alone: name a feature net with --features")
     features = None if net is None else load_features(net).to(request.model.device)
     with progress("pictures") as tell:
         data = _judged.opened(source, request, part, tell)

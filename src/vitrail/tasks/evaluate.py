@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from vitrail.data.source import silent
-from vitrail.errors import DataError, UsageError
+from vitrail.errors import DataError
 from vitrail.metrics.protocol import Score
 from vitrail.tasks._drawn import drawn, hints
 from vitrail.tasks._parameters import Data, Features, Guidance, Reported, Run, Seed, Temperature, TopK, TopP
@@ -57,8 +57,6 @@ def evaluate(
         raise DataError(
             f"this model's pictures have {model.spec.channels} channels, the data's have {data.spec.channels}"
         )
-    if model.codec.encoder is None and features is None:
-        raise UsageError("a generator is judged by its samples alone: name a feature net with --features")
     settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     count = samples if features is not None and model.prior is not None else 0
     if count:
