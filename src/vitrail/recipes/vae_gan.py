@@ -28,7 +28,12 @@ def recipe() -> Recipe:
         adversarial=nonsaturating.Config(begin=0.05, balance="fixed", dreams=True, matching=True, r1=True, every=8),
         discriminator=residual.Config(),
         prior=normal.Config(),
-        weights={"kl": 0.02, "adversarial": Ramp(start=0.0, peak=0.03, over=0.1, after=0.1), "matching": 0.03, "r1": 1.0},
+        weights={
+            "kl": 0.02,
+            "adversarial": Ramp(start=0.0, peak=0.03, over=0.1, after=0.1),
+            "matching": 0.03,
+            "r1": 1.0,
+        },
         training=Training(
             budget="20 epochs",
             codec=Stage(batch=64, lr=1e-3),
