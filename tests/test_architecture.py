@@ -31,7 +31,7 @@ ROWS = (
     "__init__ __main__",
 )
 HEIGHT = {name: height for height, row in enumerate(ROWS) for name in row.split()}
-CATALOG_USERS = {"data"} | {name for name, height in HEIGHT.items() if height >= HEIGHT["model"]}
+CATALOG_USERS = {"data", "samplers"} | {name for name, height in HEIGHT.items() if height >= HEIGHT["model"]}
 
 
 def owner(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ class Prior(nn.Module):
     fits: bool = False  # `fit` is to be called
     discrete: bool = False  # `draw` gives codes
     conditional: bool = False  # is given the latent of a hint: what the codec makes of a degraded picture
+    infills: bool = False  # `infill` is there
+    likelihood: Literal["none", "exact", "bound"] = "none"  # what `nats` gives
     spec: LatentSpec  # of what it learns from
     classes: int  # 0: unconditional
 
@@ -53,6 +56,21 @@ class Prior(nn.Module):
         Raises UsageError for a grid that it cannot draw.
         """
         raise NotImplementedError
+
+    def infill(self, seed: int, numbers: Sequence[int], label: Tensor, settings: Settings, known: Tensor) -> Tensor:
+        """Codes (B, Q, *S) that keep those known (B, Q, *S), which is -1 where they are not; row b as in `draw`."""
+        raise UsageError("this prior fills no gaps; priors that do are masked and any-order")
+
+    def nats(self, latent: Latent, label: Tensor, seed: int, numbers: Sequence[int]) -> Tensor:
+        """(B,) float64: minus the log of the probability of codes, or of the density of normalised z; see `likelihood`.
+
+        "bound": it is at least that, and estimated without bias by noise that belongs to sample numbers[b] of the seed.
+        label (B,), -1 where unknown. Raises UsageError where there is none.
+        """
+        raise UsageError("this prior gives no likelihood")
+
+    def at(self, progress: float) -> None:
+        """Called before every step of training with the share of it that is done, 0 to 1, the same on every process."""
 
 
 def unconditional(prior: Config, conditional: bool) -> None:

@@ -27,6 +27,9 @@ class PriorStep(StepModule):
         super().__init__()
         self.prior = prior
 
+    def at(self, progress: float) -> None:
+        self.prior.at(progress)
+
     def forward(self, batch: CodeBatch) -> Losses:
         discrete = not batch.latent.is_floating_point()
         latent = Latent(batch.latent, batch.latent if discrete else None)

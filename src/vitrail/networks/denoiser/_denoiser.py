@@ -1,0 +1,21 @@
+"""The interface of all networks that look at noisy latents."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class Denoiser(nn.Module, ABC):
+    """(B, inputs, *S) -> (B, outputs, *S), knowing how noisy its input is, and of which class.
+
+    Its Config's `build(inputs, outputs, space, classes, scalars)` makes it for maps of `space` = *S; where it takes others too, it
+    says so. Its last layer starts at zero. No layer looks at more than one sample or changes state in a forward pass. Without
+    classes (classes = 0) the label is ignored.
+    """
+
+    @abstractmethod
+    def forward(self, z: Tensor, told: Tensor, label: Tensor) -> Tensor:
+        """z (B, inputs, *S); told (B, scalars) float, each between 0 and about 1000: the noise level, and in few-step models the
+        size of the step; label (B,) int64, `classes` itself where there is none."""
