@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -10,9 +11,11 @@ from vitrail import catalog
 from vitrail.codecs.codec import Codec
 from vitrail.errors import UsageError
 from vitrail.model.recipe import SLOTS, Recipe
+from vitrail.networks.denoiser import mlp, unet
 from vitrail.networks.discriminator._discriminator import Discriminator
 from vitrail.objectives.adversarial._adversarial import PENALTIES, Adversarial
 from vitrail.objectives.perceptual._perceptual import Perceptual
+from vitrail.objectives.reconstruction._likelihood import to_data
 from vitrail.objectives.regularisers._regulariser import Regulariser
 from vitrail.priors._prior import Prior
 from vitrail.types import Config, DataSpec
@@ -40,11 +43,21 @@ def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior | None:
     """The prior of a recipe over the latents of this codec; None where it has none. Raises UsageError where they do not fit."""
     if recipe.condition is not None and recipe.prior is None:
         raise UsageError("a condition is a hint for the prior, but this recipe has none; use condition=null")
+    if recipe.denoiser is not None and not denoises(recipe):
+        named = "a recipe without a prior" if recipe.prior is None else f"prior={recipe.prior.part()}"
+        raise UsageError(f"{named} learns with no denoiser; use denoiser=null, or prior=flow or diffusion")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed + 1)
         conditional = recipe.condition is not None
-        prior: Prior | None = built(recipe.prior, codec.latent_spec(), len(spec.classes), conditional)
+        denoiser = [recipe.denoiser] if denoises(recipe) else []
+        prior: Prior | None = built(recipe.prior, codec.latent_spec(), len(spec.classes), conditional, *denoiser)
     return prior
+
+
+def denoises(recipe: Recipe) -> bool:
+    """Whether the recipe's prior learns with a denoiser."""
+    prior: Any = recipe.prior
+    return prior is not None and "denoiser" in signature(prior.build).parameters
 
 
 def build_regulariser(recipe: Recipe, codec: Codec) -> Regulariser | None:
@@ -71,7 +84,12 @@ def build_game(recipe: Recipe, spec: DataSpec) -> tuple[Discriminator, Adversari
 def fitted(recipe: Recipe, spec: DataSpec) -> Recipe:
     """The recipe with everything filled in that it leaves to the size of the data."""
     network: Any = recipe.network
-    return recipe.model_copy(update={"network": network.fitted(spec)})
+    recipe = recipe.model_copy(update={"network": network.fitted(spec)})
+    if not denoises(recipe):
+        return recipe
+    return recipe.model_copy(
+        update={"denoiser": recipe.denoiser or (unet.Config() if network.stride else mlp.Config())}
+    )
 
 
 def check(recipe: Recipe, spec: DataSpec) -> None:
@@ -81,8 +99,24 @@ def check(recipe: Recipe, spec: DataSpec) -> None:
         prior = build_prior(recipe, spec, codec)
         build_regulariser(recipe, codec)
         build_perceptual(recipe, spec)
+        if not codec.learns:
+            _check_weightless(recipe, codec)
         _check_game(recipe, codec, prior)
         build_game(recipe, spec)
+
+
+def _check_weightless(recipe: Recipe, codec: Codec) -> None:
+    """A codec that leaves values as they are. Raises UsageError for what would have to teach it."""
+    asked = [slot for slot in (*READING, "adversarial", "discriminator") if getattr(recipe, slot) is not None]
+    if asked:
+        raise UsageError(f"network={recipe.network.part()} learns nothing, so it takes no {' and no '.join(asked)}")
+    with torch.device("cpu"):
+        probe = torch.linspace(-1, 1, 9).expand(1, codec.likelihood.outputs, 9)
+        if not torch.equal(codec.likelihood.centre(probe), to_data(probe)):
+            raise UsageError(
+                f"network=identity puts out values as they are, which reconstruction={recipe.reconstruction.part()} takes "
+                "for something else; use reconstruction=mse"
+            )
 
 
 def _check_game(recipe: Recipe, codec: Codec, prior: Prior | None) -> None:

@@ -31,6 +31,7 @@ SLOTS = {
     "degradation": "data/degradations",
     "condition": "data/degradations",
     "prior": "priors",
+    "denoiser": "networks/denoiser",
 }
 OPTIONAL = tuple(
     slot for slot in SLOTS if slot not in ("network", "bottleneck", "reconstruction")
@@ -65,6 +66,9 @@ class Stage(Descent):
     )
     ema: float = Field(
         0.999, ge=0, lt=1, description="decay of the averaged weights at the end of its warm-up; 0: none"
+    )
+    posthoc: bool = Field(
+        False, description="keep what `vitrail average` makes averages of any width of, 64 bytes a weight"
     )
 
 
@@ -139,6 +143,10 @@ class Recipe(Config):
     )
     prior: SerializeAsAny[Config] | None = Field(
         description="distribution over the latents; null: none, nothing is sampled"
+    )
+    denoiser: SerializeAsAny[Config] | None = Field(
+        None,
+        description="network that a diffusion or flow prior learns with; null: unet, or mlp where the latent is a vector",
     )
     weights: dict[str, Weight] = Field(
         default_factory=dict,
