@@ -17,6 +17,16 @@ def decay_after(updates: int, decay: float) -> float:
     return min(decay, (1 + updates) / (10 + updates))
 
 
+def followed(module: nn.Module) -> dict[str, Tensor]:
+    """The weights that an average makes sense of, by name: those that are trained, without those that jump."""
+    jumping = {f"{path}.{name}" for path, part in module.named_modules() for name in getattr(part, "jumps", ())}
+    return {
+        name: tensor.detach()
+        for name, tensor in own_tensors(module).items()
+        if isinstance(tensor, nn.Parameter) and tensor.requires_grad and name not in jumping
+    }
+
+
 class Average:
     """A copy of a module whose trained parameters follow those of the original.
 
@@ -32,9 +42,8 @@ class Average:
         self.copy = copy.deepcopy(module, frozen).eval().requires_grad_(False) if decay else module
         live, own = own_tensors(module), own_tensors(self.copy)
         names = [name for name in live if decay and live[name] is not own[name]]
-        jumping = {f"{path}.{name}" for path, part in module.named_modules() for name in getattr(part, "jumps", ())}
-        self.names = [name for name in names if isinstance(live[name], nn.Parameter) and name not in jumping]
-        self.live = [live[name].detach() for name in self.names]
+        moving = followed(module) if decay else {}
+        self.names, self.live = list(moving), list(moving.values())
         self.own = [own[name].detach() for name in self.names]
         self.copied = [(own[name], live[name]) for name in names if name not in set(self.names)]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from vitrail.model.recipe import Descent, Stage
+from vitrail.training.averages import Averages
 from vitrail.training.checkpoint import Parts
 from vitrail.training.ema import Average
 from vitrail.training.job import Rival, StepModule
@@ -27,6 +28,7 @@ class Learner:
     config: Descent
     norm: str = "grad_norm"  # the name of its gradient's length among the numbers of a step
     rival: Learner | None = None
+    averages: Averages | None = None  # where the recipe asks for more than the one
 
     def rate(self, used: float) -> float:
         """The learning rate where a share of the stage's budget is used."""
@@ -40,6 +42,8 @@ class Learner:
         norm = numbers[self.norm]
         self.optimiser.step(scale * self.rate(used), min(self.config.clip / norm, 1.0) if norm else 1.0)
         self.average.update(updates)
+        if self.averages is not None:
+            self.averages.update(updates)
         if self.rival is not None and self.rival.norm in numbers:
             self.rival.step(used, scale, numbers, updates)
 
@@ -53,6 +57,8 @@ class Learner:
         """Everything by part and name, detached."""
         module = {name: tensor.detach() for name, tensor in own_tensors(self.module).items()}
         own = {"module": module, "average": self.average.tensors(), "optimiser": self.optimiser.tensors()}
+        if self.averages is not None:
+            own["averages"] = self.averages.tensors()
         rival = {} if self.rival is None else self.rival.tensors()
         return own | {f"rival_{part}": tensors for part, tensors in rival.items()}
 
@@ -60,6 +66,8 @@ class Learner:
         """Take over what `tensors` gave. Raises ModelError if it belongs to another recipe."""
         put_back(own_tensors(self.module), saved["module"], what)
         put_back(self.average.tensors(), saved["average"], what)
+        if self.averages is not None:
+            put_back(self.averages.tensors(), saved.get("averages", {}), what)
         self.optimiser.load(saved["optimiser"], what)
         if self.rival is not None:
             self.rival.put_back(
@@ -75,7 +83,9 @@ def learner(module: StepModule, config: Stage, device: torch.device, rival: Riva
         kept = Average(rival.module, 0.0)
         second = Learner(rival.module.train(), Optimiser(rival.module, rival.config), kept, rival.config, length(rival))
     place(module, device)
-    return Learner(module.train(), Optimiser(module, config), Average(module, config.ema), config, rival=second)
+    averages = Averages(module) if config.posthoc else None
+    average = Average(module, config.ema)
+    return Learner(module.train(), Optimiser(module, config), average, config, rival=second, averages=averages)
 
 
 def length(rival: Rival) -> str:

@@ -17,6 +17,7 @@ from vitrail.errors import Interrupted
 from vitrail.model.recipe import Training
 from vitrail.model.weight import current, moving
 from vitrail.training import distributed, guard, memory, precision, stopping
+from vitrail.training.averages import passed
 from vitrail.training.gradient import Autocast, backward, cut, onto, read, seed_part
 from vitrail.training.job import Finished, Job
 from vitrail.training.journal import Journal, Moment, Show
@@ -76,7 +77,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             if refused:
                 state.refuse()
             else:
-                pupil.step(used, state.rate_scale, numbers, state.step - state.refused)
+                pupil.step(used, state.rate_scale, numbers, state.updates)
                 state.take(numbers)
             job.module.after_step()
             pupil.clear()
@@ -84,6 +85,9 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             over = budget.progress(state.step, state.step * config.batch, seconds + ahead) == 1
             state.finished = over and not state.refused_in_row  # the last step proves that the weights are good
 
+            following = budget.progress(state.step + 0.5, (state.step + 0.5) * config.batch, state.seconds)
+            if passed(used, following) or state.finished:
+                store.keep(pupil, state)
             if state.step % training.log == 0 or state.finished:
                 observed = {f"stats.{name}": value for name, value in job.module.observed().items()}
                 observed |= {f"weights.{name}": value for name, value in moving(job.weights, used).items()}

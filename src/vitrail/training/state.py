@@ -24,6 +24,11 @@ class State:
     precision: dict[str, Any] = field(default_factory=dict)
     finished: bool = False
 
+    @property
+    def updates(self) -> int:
+        """Steps that moved the weights."""
+        return self.step - self.refused
+
     def printed(self) -> dict[str, Any]:
         """JSON form; `State(**printed)` reads it back."""
         return asdict(self)

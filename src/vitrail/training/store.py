@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from vitrail.model.recipe import Training
-from vitrail.training import checkpoint
+from vitrail.training import averages, checkpoint
 from vitrail.training.distributed import Ranks
 from vitrail.training.learner import Learner
 from vitrail.training.snapshot import finite
@@ -19,6 +19,7 @@ class Store:
 
     def __init__(self, folder: Path, stage: str, training: Training, ranks: Ranks) -> None:
         self.folder, self.stage, self.ranks = folder, stage, ranks
+        self.averages = folder.parent / "averages"
         self.every_seconds, self.every_steps = training.checkpoint, training.checkpoint_steps
         self.saved_step, self.saved_at = -1, 0.0
         self.cost = 0.0  # seconds that the last save took
@@ -27,10 +28,11 @@ class Store:
     def restore(self, learner: Learner) -> State | None:
         """Put the newest checkpoint into the learner; None if there is none. Raises ModelError if it does not fit."""
         saved = checkpoint.newest(self.folder, self.stage)
+        state = State() if saved is None else State(**saved.state)
+        self.ranks.first_does(partial(averages.forget, self.averages, self.stage, state.updates))
         if saved is None:
             return None
         learner.put_back(saved.parts, str(saved.path))
-        state = State(**saved.state)
         self.saved_step, self.saved_at = state.step, state.seconds
         return state
 
@@ -45,6 +47,12 @@ class Store:
         if self.every_steps:
             return state.step % self.every_steps == 0
         return state.seconds - self.saved_at >= self.every_seconds
+
+    def keep(self, learner: Learner, state: State) -> None:
+        """Write a snapshot of the learner's power-law averages, if it has some. Raises Interrupted on a full disk."""
+        if learner.averages is not None:
+            write = partial(averages.write, self.averages, self.stage, state.updates, learner.averages)
+            self.ranks.first_does(write)
 
     def save(self, learner: Learner, state: State) -> bool:
         """Write a checkpoint; none, and False, if a weight is not finite. Raises Interrupted on a full disk."""
