@@ -40,6 +40,7 @@ class Path(ABC):
     """a(t) and s(t), t in [0, 1]. Computed in float64 whatever t is."""
 
     steps: float = 1000.0  # what a net is told of t: t times this
+    origin: float = 0.0  # the t of data, where t is counted in equal parts
 
     @abstractmethod
     def level_at(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,9 +59,13 @@ class Path(ABC):
         a, s = self.level_at(torch.tensor(t, dtype=torch.float64))
         return Level(float(a), float(s))
 
+    def time(self, sigma: float) -> float:
+        """`time_of` for one sigma."""
+        return float(self.time_of(torch.tensor(sigma, dtype=torch.float64)))
+
     def told(self, level: Level) -> float:
         """What a net is told of a level."""
-        return self.steps * float(self.time_of(torch.tensor(level.sigma, dtype=torch.float64)))
+        return self.steps * self.time(level.sigma)
 
 
 class Rectified(Path):
@@ -104,6 +109,7 @@ class Linear(Preserving):
     """
 
     steps = 999.0  # so that a net is told the number of DDPM's level
+    origin = -1 / 999  # DDPM's first level has noise already: data lies one level below
 
     def __init__(self, zero: bool = False) -> None:
         self.zero = zero
