@@ -1,4 +1,4 @@
-"""Random flips and shifts, a pure function of (seed, sample, epoch), for a whole batch at once."""
+"""Random flips, shifts and black or white, a pure function of (seed, sample, epoch), for a whole batch at once."""
 
 from __future__ import annotations
 
@@ -6,17 +6,43 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrail.data.config import DataConfig
-from vitrail.data.noise import bits
+from vitrail.data.noise import bits, mix
 from vitrail.data.source import Pixels
+
+JUDGED = 2008  # seed of the one black-and-white form of each sample that models are judged by
 
 
 def augmented(
     x: Pixels, config: DataConfig, seed: int, index: npt.NDArray[np.int64], epoch: npt.NDArray[np.int64]
 ) -> Pixels:
-    """Pictures (B, C, H, W) flipped left-right and moved by up to `config.shift` pixels, edges repeated."""
-    if not (config.flip or config.shift):
+    """Pictures (B, C, H, W) flipped left-right and moved by up to `config.shift` pixels, edges repeated; then `binarised`."""
+    if not (config.flip or config.shift or config.binarise):
         return x
     drawn = bits(seed, index, epoch)
+    x = _moved(x, config, drawn)
+    return binarised(x, drawn) if config.binarise else x
+
+
+def binarised(x: Pixels, drawn: npt.NDArray[np.uint64]) -> Pixels:
+    """Values v of pictures (B, C, H, W) become 255 with probability v / 255, else 0; drawn: random bits (B,).
+
+    Source: Salakhutdinov & Murray 2008, "On the quantitative analysis of deep belief networks"; anew each epoch: Burda et al. 2016.
+    """
+    count = x[0].size
+    words = mix(mix(drawn)[:, None] + np.arange(-(-count // 2), dtype=np.uint64))  # (B, half): 32 bits for each value
+    uniform = words.view(np.uint32)[:, :count].reshape(x.shape)
+    # v / 255 of all 32-bit numbers lie below the threshold: 0 has none of them, and 255 every one.
+    threshold = np.arange(256, dtype=np.uint64) * np.uint64(1 << 32) // np.uint64(255)
+    return np.where(uniform < threshold[x], np.uint8(255), np.uint8(0))
+
+
+def judged(x: Pixels, index: npt.NDArray[np.int64]) -> Pixels:
+    """The same, always alike: a function of the sample's position alone."""
+    return binarised(x, bits(JUDGED, index, np.zeros_like(index)))
+
+
+def _moved(x: Pixels, config: DataConfig, drawn: npt.NDArray[np.uint64]) -> Pixels:
+    """Flipped and shifted."""
     if config.flip:
         mirror = (drawn & np.uint64(1)).astype(bool)
         x = np.where(mirror[:, None, None, None], x[..., ::-1], x)

@@ -25,6 +25,11 @@ class DataConfig(Config):
     channels: Literal[1, 3] | None = Field(None, description="1 grey, 3 RGB; None: as in the source")
     flip: bool = Field(False, description="mirror left-right at random; only where a mirrored picture is a valid one")
     shift: int = Field(0, ge=0, description="move by up to this many pixels at random, edges repeated")
+    binarise: bool = Field(
+        False,
+        description="each value becomes 0 or 1, 1 with the probability of its brightness: for training anew in every epoch, for"
+        " judging always alike",
+    )
     heldout: float = Field(0.05, ge=0, lt=1, description="share kept out of training where the source has no test part")
     max_pixels: int = Field(
         89_000_000, ge=1, le=178_000_000, description="a picture with more pixels is set aside unread"

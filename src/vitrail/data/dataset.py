@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vitrail import catalog
+from vitrail.data.augmentation import judged
 from vitrail.data.config import DataConfig
 from vitrail.data.decoding import Conformed, decode_all
 from vitrail.data.source import Part, Pixels, Progress, Quarantined, Source, digest, silent
@@ -34,14 +35,18 @@ class Dataset:
 
     spec: shape (C, H, W) and class names. labels: (N,) int64, -1 where unknown. keys: stable names of the samples.
     fingerprint: changes with the samples, their labels, order or shape.
+    binarise: samples are given in black and white, each always alike.
     """
 
-    def __init__(self, part: Part, spec: DataSpec, read: Conformed, pixels: Tensor | None = None) -> None:
-        self.spec = spec
+    def __init__(
+        self, part: Part, spec: DataSpec, read: Conformed, pixels: Tensor | None = None, binarise: bool = False
+    ) -> None:
+        self.spec, self.binarise = spec, binarise
         self.keys = part.keys
         self.labels = torch.from_numpy(np.array(part.labels, dtype=np.int64))
         self.pixels = pixels  # (N, C, H, W) uint8, or None where samples are read as needed
-        self.fingerprint = digest(part.stamp, "\n".join(part.keys), part.labels.tobytes(), str((read.shape, read.fit)))
+        form = (read.shape, read.fit, *(["binarise"] if binarise else []))
+        self.fingerprint = digest(part.stamp, "\n".join(part.keys), part.labels.tobytes(), str(form))
         self._read = read
         self._quarantine = {fault.path: fault for fault in part.quarantine}
 
@@ -61,11 +66,18 @@ class Dataset:
         """(B, C, H, W) uint8. Raises DataError on a sample that cannot be read."""
         positions = np.asarray(index, dtype=np.int64)
         if self.pixels is not None:
-            return torch.from_numpy(self.pixels.numpy()[positions])
-        return torch.from_numpy(np.stack([self._named_picture(int(i)) for i in positions]))
+            found = self.pixels.numpy()[positions]
+        else:
+            found = np.stack([self._named_picture(int(i)) for i in positions])
+        return torch.from_numpy(judged(found, positions) if self.binarise else found)
 
     def readable(self, index: npt.NDArray[np.int64]) -> tuple[Pixels, npt.NDArray[np.int64]]:
         """(B, C, H, W) and the positions they are of: an unreadable sample is set aside and the next one stands in."""
+        pixels, index = self.grey(index)
+        return judged(pixels, index) if self.binarise else pixels, index
+
+    def grey(self, index: npt.NDArray[np.int64]) -> tuple[Pixels, npt.NDArray[np.int64]]:
+        """`readable` before values become black or white."""
         if self.pixels is not None:
             return self.pixels.numpy()[index], index
         found = [self._nearest_readable(int(i)) for i in index]
@@ -159,9 +171,9 @@ def _dataset(part: Part, spec: DataSpec, config: DataConfig, in_memory: bool, pr
     channels, height, width = spec.shape
     read = Conformed(part.read, (channels, height, width), config.fit)
     if not in_memory:
-        return Dataset(part, spec, read)
+        return Dataset(part, spec, read, binarise=config.binarise)
     decoded = decode_all(part, read, config.strict, progress)
     if decoded.faults:
         part = replace(part.take(decoded.kept), quarantine=(*part.quarantine, *decoded.faults))
         read = replace(read, read=part.read)
-    return Dataset(part, spec, read, torch.from_numpy(decoded.pixels))
+    return Dataset(part, spec, read, torch.from_numpy(decoded.pixels), config.binarise)

@@ -45,8 +45,8 @@ class _Raw:
 class Loader:
     """Batches by step number.
 
-    batch: samples per step over all ranks; each of `world` ranks gets its contiguous slice. augment: flips and shifts,
-    None for none. workers: 0 makes each batch when it is asked for; otherwise in-memory data is prepared by a thread,
+    batch: samples per step over all ranks; each of `world` ranks gets its contiguous slice. augment: flips, shifts and
+    `binarise`, None for none. workers: 0 makes each batch when it is asked for; otherwise in-memory data is prepared by a thread,
     other data by that many processes, with the same result. Raises UsageError where `world` does not divide the batch.
     """
 
@@ -96,7 +96,8 @@ class Loader:
 
     def _raw(self, step: int) -> _Raw:
         index, epoch = self.positions(step)
-        pixels, index = self.dataset.readable(index)
+        anew = self.augment is not None and self.augment.binarise
+        pixels, index = self.dataset.grey(index) if anew else self.dataset.readable(index)
         if self.augment is not None:
             pixels = augmented(pixels, self.augment, self.seed, index, epoch)
         return _Raw(torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(index), self.dataset.quarantine)
