@@ -65,6 +65,18 @@ def test_the_same_command_writes_the_same_bytes(
     assert digests(tmp_path / "o") == before
 
 
+def test_any_setting_of_the_sampler(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
+    words = ("sample", model, "-n", 2, "--no-metadata", "--out")
+    vitrail(*words, tmp_path / "flags", "--top-k", 3, "--temperature", 0.5)
+    ran = vitrail(*words, tmp_path / "pairs", "--sampling", "top_k=3,temperature=0.5", "--sampling", "hop=1", "--json")
+    assert ran.code == 0, ran.err
+    assert digests(tmp_path / "flags") == digests(tmp_path / "pairs")
+    assert (ran.facts["settings"]["top_k"], ran.facts["settings"]["hop"]) == (3, 1)
+    unknown = vitrail(*words, tmp_path / "pairs", "--sampling", "eta=1")
+    assert unknown.code == 2
+    assert "the autoregressive prior has no setting 'eta'" in unknown.err
+
+
 def test_samples_of_a_size(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
     assert vitrail("sample", model, "-n", 2, "--size", "12x20", "--out", tmp_path).code == 0
     assert image.read(tmp_path / "sample_00001.png").shape == (12, 20, 1)

@@ -72,3 +72,17 @@ def test_text_becomes_values() -> None:
     assert (found["n"], found["label"], found["top_p"], found["temperature"]) == (3, "4", 0.5, None)
     assert signature.checked(task("decode"), {"space": "48x64"})["space"] == (48, 64)
     assert signature.checked(task("sample"), {"size": "48x64"})["size"] == (48, 64)
+    found = signature.checked(task("evaluate"), {"sampling": ["eta=1,interval=[0.2,2]", "order=halton"], "steps": "7"})
+    assert found["sampling"] == {"eta": 1, "interval": [0.2, 2], "order": "halton"}
+    assert found["steps"] == 7
+
+
+def test_settings_that_are_no_pairs_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"^--sampling: wants KEY=VALUE,KEY=VALUE..., got \['eta'\]"):
+        signature.checked(task("sample"), {"sampling": ["eta"]})
+
+
+def test_how_to_draw_is_asked_for_alike() -> None:
+    asked = [{each.name for each in signature.parameters(task(name))} for name in ("sample", "evaluate")]
+    common = {"temperature", "top_k", "top_p", "guidance", "sampler", "steps", "hop", "sampling"}
+    assert all(common <= names for names in asked)

@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 
-from vitrail.data.dataset import Dataset
+from vitrail.data.config import DataConfig
+from vitrail.data.dataset import Dataset, open_dataset
 from vitrail.data.loader import unit
 from vitrail.errors import DataError, UsageError
 from vitrail.metrics.frechet import frechet
+from vitrail.metrics.inception_score import inception_score
 from vitrail.metrics.protocol import comparable
 from vitrail.metrics.ssim import ssim
 from vitrail.model.model import Model
@@ -58,7 +60,7 @@ def test_samples_are_compared_through_the_net(discrete: Model, digits: Dataset, 
     asked = torch.tensor([int(label or -1) for label in drawn.labels])
     assert found["recognised"] == pytest.approx(float((net.logits(x).argmax(1) == asked).double().mean()))
     score = next(score for score in found.scores if score.metric == "frechet")
-    assert (score.n_real, score.n_fake, score.seed, score.settings["temperature"]) == (50, 40, 5, 0.7)
+    assert (score.n_real, score.n_fake, score.seed, score.model["temperature"]) == (50, 40, 5, 0.7)
 
 
 def test_a_conditional_prior_is_given_the_pictures_in_turn(conditional: Model, digits: Dataset, net: Small) -> None:
@@ -103,3 +105,51 @@ def test_pictures_of_other_channels_are_refused(discrete: Model, digits: Dataset
 
     with pytest.raises(DataError, match="1 channels, the data's have 3"):
         evaluate(discrete, Coloured())  # type: ignore[arg-type]
+
+
+def test_every_figure_of_a_set_has_an_interval_around_it(discrete: Model, digits: Dataset, net: Small) -> None:
+    found = evaluate(discrete, digits, net, samples=60, limit=80)
+    assert {score.metric for score in found.scores if score.interval is None} == {"bits_per_pixel"}
+    for score in found.scores:
+        low, high = score.interval or (score.value, score.value)
+        assert low <= score.value + 1e-9
+        assert score.value - 1e-9 <= high, score.metric
+    assert found.seconds_per_sample is not None
+    assert found.seconds_per_sample > 0
+    few = evaluate(discrete, digits, net, samples=30, limit=80)
+    assert next(score for score in few.scores if score.metric == "frechet").interval is None
+
+
+def test_inception_score_is_that_of_the_nets_logits(vector: Model, digits: Dataset, net: Small) -> None:
+    found = evaluate(vector, digits, net, samples=45, limit=20, seed=2)
+    drawn = sample(vector, 45, seed=2)
+    logits = net.logits((drawn.pictures * 255).round() / 255)
+    assert found["inception_score"] == pytest.approx(inception_score(logits, seed=2).mean, rel=1e-5)
+
+
+def test_copies_of_training_pictures_are_found(vector: Model, digits: Dataset, net: Small) -> None:
+    learnt = open_dataset("digits", DataConfig(), "train")
+    seen: list[tuple[int, int]] = []
+    found = evaluate(
+        vector, digits, net, samples=50, training=learnt, progress=lambda done, total: seen.append((done, total))
+    )
+    score = next(score for score in found.scores if score.metric == "copy_rate")
+    assert score.settings == {"expected": 0.01, "training": len(learnt)}
+    assert seen[-1] == (len(digits) + 50 + len(learnt),) * 2
+    assert found.copies is not None
+    assert sorted(found.copies.closest.tolist()) == list(range(50))
+    worst, its = int(found.copies.closest[0]), int(found.copies.index[0])
+    x = sample(vector, 1, first=worst).pictures
+    near = net.features((x * 255).round() / 255), net.features(unit(learnt.images([its]).numpy()))
+    every = net.features(unit(learnt.images(range(len(learnt))).numpy()))
+    assert float(torch.dist(*near)) == pytest.approx(float(torch.cdist(near[0], every).min()), rel=1e-4)
+
+
+def test_any_setting_of_the_prior_goes_through_one_parameter(discrete: Model, digits: Dataset, net: Small) -> None:
+    found = evaluate(discrete, digits, net, samples=10, limit=20, sampling={"hop": 2}, top_k=4)
+    score = next(score for score in found.scores if score.metric == "frechet")
+    assert (score.model["hop"], score.model["top_k"], score.model["temperature"]) == (2, 4, 1.0)
+    with pytest.raises(UsageError, match="no setting 'hopp'"):
+        evaluate(discrete, digits, net, samples=10, limit=20, sampling={"hopp": 2})
+    with pytest.raises(UsageError, match="--sampling top_k: given as --top-k as well"):
+        evaluate(discrete, digits, net, samples=10, limit=20, sampling={"top_k": 2}, top_k=4)

@@ -54,3 +54,12 @@ def test_the_story_names_size_and_condition(conditional: Model, discrete: Model)
 def test_degrading_nothing_is_refused(discrete: Model) -> None:
     with pytest.raises(UsageError, match="--degrade spoils the condition, but none was given"):
         sample(discrete, 1, degrade=True)
+
+
+def test_further_settings_come_as_a_mapping(discrete: Model) -> None:
+    plain = sample(discrete, 3, temperature=0.5, top_k=4)
+    same = sample(discrete, 3, temperature=0.5, sampling={"top_k": 4})
+    assert torch.equal(plain.pictures, same.pictures)
+    assert plain.settings == same.settings
+    with pytest.raises(UsageError, match="no setting 'eta'"):
+        sample(discrete, 3, sampling={"eta": 1.0})

@@ -11,15 +11,14 @@ from vitrail.cli._command import Table, as_json
 from vitrail.metrics.protocol import Score
 from vitrail.tasks.evaluate import Evaluation
 
-SHARES = ("codebook_usage", "recognised", "class_evenness", "classifier_accuracy")
+SHARES = ("codebook_usage", "recognised", "class_evenness", "classifier_accuracy", "copy_rate")
 UNITS = {"psnr": "dB", "psnr_of_mean_error": "dB", "bits_per_token": "bits", "bits_per_pixel": "bits"}
 
 
 def table(evaluation: Evaluation) -> Table:
-    """Every score with what it is of."""
-    return Table(
-        ("score", "value", "measured on"), [(each.metric, _value(each), _protocol(each)) for each in evaluation.scores]
-    )
+    """Every score with its interval and what it is of."""
+    rows = [(each.metric, value(each), interval(each), _protocol(each)) for each in evaluation.scores]
+    return Table(("score", "value", "95 % interval", "measured on"), rows)
 
 
 def write(path: Path, evaluation: Evaluation, about: dict[str, Any]) -> None:
@@ -29,18 +28,30 @@ def write(path: Path, evaluation: Evaluation, about: dict[str, Any]) -> None:
     durable.write_file(path, content.encode(), through=True)
 
 
-def _value(score: Score) -> str:
-    if score.metric in SHARES:
-        return f"{score.value:.1%}"
-    number = f"{score.value:.4f}" if abs(score.value) < 10 else f"{score.value:.2f}"
+def value(score: Score) -> str:
+    """With its unit."""
+    number = figure(score.metric, score.value)
     return f"{number} {UNITS[score.metric]}" if score.metric in UNITS else number
 
 
+def interval(score: Score) -> str:
+    """Empty where there is none."""
+    return " to ".join(figure(score.metric, end) for end in score.interval) if score.interval else ""
+
+
+def figure(metric: str, number: float) -> str:
+    """A number as a metric is usually told."""
+    if metric in SHARES:
+        return f"{number:.1%}"
+    return f"{number:.4f}" if abs(number) < 10 else f"{number:.2f}"
+
+
 def _protocol(score: Score) -> str:
-    parts = [f"{score.n_real} pictures"]
+    parts = [f"{score.n_real} pictures"] if score.n_real else []
     if score.n_fake is not None:
         parts.append(f"{score.n_fake} of the model")
     if score.features is not None:
         parts.append(f"features {score.features} {(score.features_sha256 or '')[:8]}")
-    parts += [f"{name} {value}" for name, value in score.settings.items() if value is not None and name != "highest"]
+    told = {**score.settings, **score.model}
+    parts += [f"{name} {value}" for name, value in told.items() if value is not None and name != "highest"]
     return ", ".join(parts)

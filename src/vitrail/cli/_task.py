@@ -81,7 +81,8 @@ def _argument(parameter: Parameter) -> inspect.Parameter:
 
 def _option(parameter: Parameter) -> inspect.Parameter:
     """A flag. Its text is judged by the task's own annotation, all flags at once, so the parser takes any."""
-    kind = bool if _bare(parameter) is bool else str
+    bare = _bare(parameter)
+    kind: Any = bool if bare is bool else list[str] if get_origin(bare) is dict else str
     default = None if parameter.required or parameter.default is None else kind(parameter.default)
     info = typer.Option(*_names(parameter.name), metavar=_metavar(parameter), help=parameter.description)
     return inspect.Parameter(parameter.name, KEYWORD, default=default, annotation=Annotated[kind | None, info])
@@ -100,6 +101,8 @@ def _metavar(parameter: Parameter) -> str | None:
         return "|".join(map(str, get_args(bare)))
     if get_origin(bare) is tuple:
         return "HxW"
+    if get_origin(bare) is dict:
+        return "KEY=VALUE"
     return {int: "NUMBER", float: "NUMBER", bool: None}.get(bare, "TEXT")
 
 
@@ -108,7 +111,7 @@ def _bare(parameter: Parameter) -> Any:
     kind = parameter.annotation
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
-    if get_origin(kind) is Literal or not get_args(kind) or get_origin(kind) is tuple:
+    if get_origin(kind) in (Literal, tuple, dict) or not get_args(kind):
         return kind
     several = [each for each in get_args(kind) if each is not type(None)]
     return several[0] if len(several) == 1 else str

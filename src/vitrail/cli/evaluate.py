@@ -1,8 +1,9 @@
 """Score a model: reconstructions, codebook, samples.
 
 Samples are judged only where --features names a feature net. Judges by the held-out part of the run's own data unless
---data names another source. The scores are printed with their protocol and written to evaluation.json in the run
-folder, or to --out.
+--data names another source. Where it is the held-out part of the run's own, samples are also searched for copies of training
+pictures; the most suspicious ones are drawn beside them in copies.png. The scores are printed with their protocol and written
+to evaluation.json in the run folder, or to --out.
 
     vitrail evaluate runs/fashion --features features/fashion --samples 10000
 """
@@ -10,18 +11,24 @@ folder, or to --out.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import torch
 import typer
 
 from vitrail.cli import _judged, _run, _scores
-from vitrail.cli._command import Answer
+from vitrail.cli._command import Answer, Table
+from vitrail.cli._pictures import grid
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command
+from vitrail.data.dataset import Dataset
 from vitrail.errors import UsageError
 from vitrail.networks.features import load_features
-from vitrail.tasks.evaluate import evaluate
+from vitrail.tasks._drawn import hints
+from vitrail.tasks.evaluate import Evaluation, evaluate
 from vitrail.training import report
+
+SUSPECTS = 12  # samples shown beside the training pictures that they are nearest to
 
 Out = Annotated[
     Path | None,
@@ -39,22 +46,41 @@ def write(request: Request, part: _judged.Part = "heldout", to: Out = None) -> A
     features = None if net is None else load_features(net).to(request.model.device)
     with progress("pictures") as tell:
         data = _judged.opened(source, request, part, tell)
+        own = features is not None and part == "heldout" and request.texts["source"] is None
+        training = _judged.opened(source, request, "train", tell) if own and request.values["samples"] else None
     with progress("pictures and samples") as tell:
-        found = evaluate(request.model, data, features, **request.values, progress=tell)
-    about = {
+        found = evaluate(request.model, data, features, **request.values, training=training, progress=tell)
+    about: dict[str, Any] = {
         "run": request.run,
         "fingerprint": request.model.fingerprint,
         "data": source,
         "part": part,
         "data_fingerprint": data.fingerprint,
+        "seconds_per_sample": found.seconds_per_sample,
     }
     path = to or (run or request.run) / "evaluation.json"
     _scores.write(path, found, about)
     if run is not None and to is None:
         report.write(run)  # which shows these scores
-    return Answer(
-        {**about, "out": path, "scores": found.printed()}, [_scores.table(found), f"\nwith full protocols: {path}"]
-    )
+    told: list[str | Table] = [_scores.table(found), f"\nwith full protocols: {path}"]
+    if found.copies is not None and training is not None:
+        about["copies"] = _suspects(path.with_name("copies.png"), request, found, data, training)
+        told.append(f"samples nearest to training pictures, above these: {about['copies']}")
+    return Answer({**about, "out": path, "scores": found.printed()}, told)
+
+
+def _suspects(path: Path, request: Request, found: Evaluation, data: Dataset, training: Dataset) -> Path:
+    """A picture of the samples that are nearest to training pictures, and below each the one that it is near to."""
+    assert found.copies is not None
+    model, seed = request.model, request.values["seed"]
+    settings = next(score.model for score in found.scores if score.metric == "copy_rate")
+    numbers = found.copies.closest[:SUSPECTS].tolist()
+    drawn = [
+        model.sample(1, seed=seed, first=number, condition=hints(model, data, number, 1, seed), **settings)
+        for number in numbers
+    ]
+    learnt = model.read(training.images(found.copies.index[:SUSPECTS]))
+    return grid(path, torch.cat([*drawn, learnt]), columns=len(numbers))
 
 
 app = command(evaluate, write, __doc__)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from vitrail.errors import DataError, UsageError
+from vitrail.metrics import jackknife
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,13 @@ class Statistics:
         between = torch.outer(gap, gap) * (self.n * other.n / n)
         return Statistics(n, mean, self.scatter + other.scatter + between)
 
+    def without(self, part: Statistics) -> Statistics:
+        """The inverse of `merge`: what is left when a part is taken out again, at least one sample."""
+        n = self.n - part.n
+        mean = self.mean + (self.mean - part.mean) * (part.n / n)
+        gap = part.mean - mean
+        return Statistics(n, mean, self.scatter - part.scatter - torch.outer(gap, gap) * (n * part.n / self.n))
+
     @property
     def covariance(self) -> Tensor:
         """Sample covariance (D, D), divided by n - 1.   Raises UsageError on fewer than 2 features."""
@@ -56,6 +65,20 @@ def frechet(real: Tensor | Statistics, fake: Tensor | Statistics) -> float:
     real = real if isinstance(real, Statistics) else Statistics.of(real)
     fake = fake if isinstance(fake, Statistics) else Statistics.of(fake)
     return frechet_of_normals(real.mean, real.covariance, fake.mean, fake.covariance)
+
+
+def frechet_left_out(real: Tensor, fake: Tensor) -> Tensor:
+    """(FOLDS,) the distance without each part of both sets, for `jackknife.interval`; features (N, D) as in `frechet`."""
+    (whole_real, parts_real), (whole_fake, parts_fake) = _in_parts(real), _in_parts(fake)
+    pairs = zip(parts_real, parts_fake, strict=True)
+    return torch.tensor([frechet(whole_real.without(a), whole_fake.without(b)) for a, b in pairs], dtype=torch.float64)
+
+
+def _in_parts(features: Tensor) -> tuple[Statistics, list[Statistics]]:
+    """Statistics of a set, and of each of its parts."""
+    part = jackknife.folds(len(features)).to(features.device)
+    parts = [Statistics.of(features[part == fold]) for fold in range(jackknife.FOLDS)]
+    return reduce(Statistics.merge, parts), parts
 
 
 def frechet_of_normals(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor) -> float:

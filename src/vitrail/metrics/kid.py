@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vitrail.errors import UsageError
+from vitrail.metrics import jackknife
 from vitrail.metrics.frechet import checked
 
 CHUNK = 2048  # rows of a kernel matrix in memory at a time
@@ -53,6 +54,45 @@ def squared_mmd(real: Tensor, fake: Tensor) -> float:
     within_real = (kernel_sum(real, real) - float(kernel_diagonal(real).sum())) / (n * (n - 1))
     within_fake = (kernel_sum(fake, fake) - float(kernel_diagonal(fake).sum())) / (m * (m - 1))
     return within_real + within_fake - 2 * kernel_sum(real, fake) / (n * m)
+
+
+def mmd_left_out(real: Tensor, fake: Tensor) -> Tensor:
+    """(FOLDS,) `squared_mmd` of whole sets without each part of both, for `jackknife.interval`.
+
+    real: (N, D).   fake: (M, D).   Every pair is looked at once: sums over pairs of parts give all the sets that lack one.
+    """
+    (real, real_parts), (fake, fake_parts) = _sorted_by_part(checked(real)), _sorted_by_part(checked(fake))
+    n, m = len(real) - real_parts, len(fake) - fake_parts  # (FOLDS,) sizes of what is left
+    within_real = _left(_part_sums(real, real, real_parts, real_parts)) - _left_diagonal(real, real_parts)
+    within_fake = _left(_part_sums(fake, fake, fake_parts, fake_parts)) - _left_diagonal(fake, fake_parts)
+    between = _left(_part_sums(real, fake, real_parts, fake_parts))
+    return within_real / (n * (n - 1)) + within_fake / (m * (m - 1)) - 2 * between / (n * m)
+
+
+def _sorted_by_part(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of one part next to each other, and how many each part has (FOLDS,)."""
+    part = jackknife.folds(len(features))
+    return features[part.argsort().to(features.device)], torch.bincount(part, minlength=jackknife.FOLDS)
+
+
+def _part_sums(x: Tensor, y: Tensor, parts_x: Tensor, parts_y: Tensor) -> Tensor:
+    """(FOLDS, FOLDS) sums of the kernel over the pairs of two parts; rows sorted by part."""
+    pieces, found = y.split(parts_y.tolist()), torch.zeros(len(parts_x), len(parts_y), dtype=torch.float64)
+    for i, rows in enumerate(x.split(parts_x.tolist())):
+        for j in range(i if x is y else 0, len(pieces)):
+            found[i, j] = kernel_sum(rows, pieces[j])
+    return found + found.triu(1).T if x is y else found
+
+
+def _left(sums: Tensor) -> Tensor:
+    """(FOLDS, FOLDS) sums over pairs of parts -> (FOLDS,) sums over the pairs in which neither is of that part."""
+    return sums.sum() - sums.sum(0) - sums.sum(1) + sums.diagonal()
+
+
+def _left_diagonal(features: Tensor, parts: Tensor) -> Tensor:
+    """(FOLDS,) sum of the kernel of each sample with itself, without those of each part."""
+    each = torch.stack([piece.sum() for piece in kernel_diagonal(features).split(parts.tolist())])
+    return (each.sum() - each).cpu()
 
 
 def kernel_sum(x: Tensor, y: Tensor) -> float:

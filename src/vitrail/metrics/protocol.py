@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitrail.errors import UsageError
 
-RESULT = ("value", "interval")  # every other field of a Score is its protocol
+RESULT = ("value", "interval", "model")  # every other field of a Score is its protocol
 
 
 def installed_version() -> str:
@@ -29,7 +29,7 @@ class Score:
 
     metric: str  # "psnr", "frechet", "kid" ...
     value: float
-    interval: tuple[float, float] | None = None  # 95 % bootstrap, where asked for
+    interval: tuple[float, float] | None = None  # 95 %; None where it was not measured
     n_real: int  # samples of the data
     n_fake: int | None = None  # samples of the model; None where each real one has its reconstruction
     features: str | None = None  # name of the feature net
@@ -39,6 +39,9 @@ class Score:
     dtype: str = "float32"  # of the arithmetic of model and feature net
     seed: int | None = None  # of samples and subsets
     settings: dict[str, Any] = field(default_factory=dict)  # of the metric: neighbours, subset size ...
+    model: dict[str, Any] = field(
+        default_factory=dict
+    )  # what it brings along: settings of its sampler, size of its codebook
     version: str = field(default_factory=installed_version)
 
     def printed(self) -> dict[str, Any]:
@@ -69,7 +72,8 @@ def bootstrap(
     """95 % percentile interval of a statistic of samples, by drawing them again with repetition.
 
     values: (N, ...), one row per sample.   statistic: of rows; the mean by default.
-    Careful: for Frechet distance and KID repeated rows act as a smaller set, so their intervals are shifted upwards.
+    Careful: only for means and the like. Scores of whole sets (Frechet distance, KID, recall ...) take repeated rows amiss:
+    their intervals are `jackknife.interval`.
     Source: Efron & Tibshirani 1993, section 13.3.
     """
     if len(values) < 2:

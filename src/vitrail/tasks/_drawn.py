@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from vitrail.data.dataset import Dataset
 from vitrail.model.model import Model
 from vitrail.networks.features import FeatureNet
-from vitrail.tasks._seen import in_8_bits, recognised
+from vitrail.tasks._seen import classified, in_8_bits
 from vitrail.tasks.sample import used
 
 BLOCK = 256  # samples in memory at a time
@@ -25,8 +26,9 @@ class Drawn:
 
     features: Tensor  # (N, D)
     labels: Tensor  # (N,) class that was asked for, -1 for none
-    recognised: Tensor | None  # (N,) as a classifier says
+    logits: Tensor | None  # (N, K) of a classifier
     settings: dict[str, Any]  # of the sampler
+    seconds: float  # it took to draw them, decoding included
 
 
 @torch.inference_mode()
@@ -40,18 +42,28 @@ def drawn(
     report: Callable[[int], None],
 ) -> Drawn:
     """Draw `count` samples and look at them through a feature net; where the prior wants hints, of the data's pictures in turn."""
-    kept, guesses, labels = [], [], []
+    kept, judged, labels, seconds = [], [], [], 0.0
     for first in range(0, count, BLOCK):
         n = min(BLOCK, count - first)
-        x = in_8_bits(model.sample(n, seed=seed, first=first, condition=hints(model, data, first, n, seed), **settings))
-        kept.append(features.features(x).cpu())
+        hint = hints(model, data, first, n, seed)
+        started = time.perf_counter()
+        x = in_8_bits(model.sample(n, seed=seed, first=first, condition=hint, **settings)).to(model.device)
+        _wait(model)
+        seconds += time.perf_counter() - started
+        found = features.features(x)
+        kept.append(found.cpu())
         labels.append(model.labels(None, range(first, first + n)))
-        if (guess := recognised(features, x)) is not None:
-            guesses.append(guess.cpu())
+        if (logits := classified(features, found)) is not None:
+            judged.append(logits.float().cpu())
         report(first + n)
-    return Drawn(
-        torch.cat(kept), torch.cat(labels), torch.cat(guesses) if guesses else None, used(model, dict(settings))
-    )
+    logits = torch.cat(judged) if judged else None
+    return Drawn(torch.cat(kept), torch.cat(labels), logits, used(model, dict(settings)), seconds)
+
+
+def _wait(model: Model) -> None:
+    """Until a GPU has done what it was told, so that time is that of the work."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
 
 
 def hints(model: Model, data: Dataset, first: int, n: int, seed: int) -> Tensor | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.source import Progress
+from vitrail.errors import UsageError
 from vitrail.model.model import Model
+from vitrail.model.recipe import read_settings
 from vitrail.networks.features import FeatureNet
 
 Stand = Literal["run", "pictures", "latents", "source", "feature net", "picture", "nothing"]
@@ -50,22 +54,15 @@ Features = Annotated[
     Given("feature net"),
     Field(description="feature net to compare sets of pictures by; `vitrail features train` makes one"),
 ]
+Training = Annotated[
+    Dataset | None, Given("nothing"), Field(description="what the model has learnt from, to look for copies of it")
+]
 Reported = Annotated[Progress, Given("nothing"), Field(description="called with what is done and what there is to do")]
 
 Seed = Annotated[int, Field(ge=0, description="seed of the noise; sample k of a seed is always the same picture")]
 Label = Annotated[
     int | str | None,
     Field(description="class, by name or number; -1: any. Default: the classes in turn, where the model knows them"),
-]
-Temperature = Annotated[
-    float | None, Field(ge=0, description="below 1 safer, above 1 more varied; default: as in the recipe")
-]
-TopK = Annotated[int | None, Field(ge=1, description="draw only among so many likeliest codes")]
-TopP = Annotated[
-    float | None, Field(gt=0, le=1, description="draw only among the likeliest codes that make up this probability")
-]
-Guidance = Annotated[
-    float | None, Field(ge=0, description="above 1 class and condition show more clearly, with less variety; 1: none")
 ]
 
 
@@ -80,3 +77,59 @@ Size = Annotated[
     BeforeValidator(sides),
     Field(description="height and width of the pictures, as 64x96; default: as the model was trained"),
 ]
+
+
+def pairs(value: Any) -> Any:
+    """Text "eta=1,order=3", or several, as a mapping; values are read as YAML, lists stand in brackets."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    pieces = [piece for text in value for piece in re.split(r",(?![^\[]*\])", str(text))]
+    try:
+        return read_settings(pieces)
+    except UsageError:
+        raise PydanticCustomError("pairs", "wants KEY=VALUE,KEY=VALUE...") from None
+
+
+class Drawing(TypedDict, total=False):
+    """How to draw, as far as the recipe's own settings are not wanted. What a prior does not know it refuses by name."""
+
+    temperature: Annotated[
+        float | None, Field(ge=0, description="below 1 safer, above 1 more varied; default: as in the recipe")
+    ]
+    top_k: Annotated[int | None, Field(ge=1, description="draw only among so many likeliest codes")]
+    top_p: Annotated[
+        float | None,
+        Field(gt=0, le=1, description="draw only among the likeliest codes that make up this probability"),
+    ]
+    guidance: Annotated[
+        float | None,
+        Field(ge=0, description="above 1 class and condition show more clearly, with less variety; 1: none"),
+    ]
+    sampler: Annotated[
+        str | None, Field(description="the solver by which noise becomes data, such as heun or dpmpp_2m")
+    ]
+    steps: Annotated[
+        int | None, Field(ge=1, description="steps of the sampler: more are slower, and up to a point better")
+    ]
+    hop: Annotated[
+        int | None,
+        Field(ge=1, description="codes by which a sliding window moves: above 1 faster, and less central"),
+    ]
+    sampling: Annotated[
+        dict[str, Any] | None,
+        BeforeValidator(pairs),
+        Field(description="any other settings of the model's prior, as eta=1,order=3; may be repeated"),
+    ]
+
+
+def chosen(drawing: Drawing) -> dict[str, Any]:
+    """What was given, by the prior's own names. Raises UsageError for a setting that was given twice."""
+    named = {key: value for key, value in drawing.items() if key != "sampling" and value is not None}
+    others = drawing.get("sampling") or {}
+    if twice := sorted(named.keys() & others.keys()):
+        raise UsageError(
+            f"--sampling {twice[0]}: given as --{twice[0].replace('_', '-')} as well; leave one of them out"
+        )
+    return {**others, **named}

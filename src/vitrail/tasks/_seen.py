@@ -12,10 +12,12 @@ from vitrail.data.dataset import Dataset
 from vitrail.data.loader import in_order
 from vitrail.data.modalities import image
 from vitrail.metrics import codebook
+from vitrail.metrics.jackknife import FOLDS, folds
 from vitrail.metrics.psnr import psnr
 from vitrail.metrics.ssim import ssim
 from vitrail.model.model import Model
 from vitrail.networks.features import FeatureNet
+from vitrail.networks.features.inception import Inception
 from vitrail.networks.features.small import Small
 
 BLOCK = 256  # pictures in memory at a time
@@ -31,7 +33,7 @@ class Seen:
     psnr: Tensor | None  # (N,) dB
     squared_error: Tensor | None  # (N,)
     ssim: Tensor | None  # (N,)
-    counts: Tensor | None  # (Q, K) how often each code occurs
+    counts: Tensor | None  # (FOLDS, Q, K) how often each code occurs, in each part of the pictures
     features: Tensor | None  # (N, D)
     x_hat_features: Tensor | None  # (N, D)
     labels: Tensor  # (N,) as the data says, -1 where unknown
@@ -39,13 +41,23 @@ class Seen:
 
 
 @torch.inference_mode()
-def seen(model: Model, data: Dataset, features: FeatureNet | None, wanted: int, report: Callable[[int], None]) -> Seen:
-    """The first `wanted` pictures of a data set through model and feature net."""
+def seen(
+    model: Model,
+    data: Dataset,
+    features: FeatureNet | None,
+    wanted: int,
+    report: Callable[[int], None],
+    reconstruct: bool = True,
+) -> Seen:
+    """The first `wanted` pictures of a data set through model and feature net; not through the model unless `reconstruct`."""
     rows: list[dict[str, Tensor]] = []
-    done = 0
+    part, done = folds(wanted), 0
     for batch in in_order(data, min(BLOCK, wanted)):
         x, label = model.read(batch.x[: wanted - done]), batch.label[: wanted - done]
-        rows.append({"label": label, **_measured(model, x, features)})
+        found = (
+            _reconstructed(model, x, features, part[done:]) if reconstruct and model.codec.encoder is not None else {}
+        )
+        rows.append({"label": label, **found, **_looked_at(features, x)})
         done += len(x)
         report(done)
         if done == wanted:
@@ -53,22 +65,37 @@ def seen(model: Model, data: Dataset, features: FeatureNet | None, wanted: int, 
     return _joined(rows, data.spec.space)
 
 
-def _measured(model: Model, x: Tensor, features: FeatureNet | None) -> dict[str, Tensor]:
-    found = {} if model.codec.encoder is None else _reconstructed(model, x, features)
-    if features is not None:
-        found["features"] = features.features(x)
-        if (guess := recognised(features, x)) is not None:
-            found["recognised"] = guess
+@torch.inference_mode()
+def featured(model: Model, data: Dataset, net: FeatureNet, report: Callable[[int], None]) -> Tensor:
+    """Features (N, D) of all pictures of a data set."""
+    kept, done = [], 0
+    for batch in in_order(data, BLOCK):
+        kept.append(net.features(model.read(batch.x[: len(data) - done])).cpu())
+        done += len(kept[-1])
+        report(done)
+        if done == len(data):
+            break
+    return torch.cat(kept)
+
+
+def _looked_at(net: FeatureNet | None, x: Tensor) -> dict[str, Tensor]:
+    """What a feature net makes of pictures, and which class it takes each for where it tells classes apart."""
+    if net is None:
+        return {}
+    found = {"features": net.features(x)}
+    if (logits := classified(net, found["features"])) is not None:
+        found["recognised"] = logits.argmax(1)
     return found
 
 
-def _reconstructed(model: Model, x: Tensor, features: FeatureNet | None) -> dict[str, Tensor]:
+def _reconstructed(model: Model, x: Tensor, features: FeatureNet | None, part: Tensor) -> dict[str, Tensor]:
     latent = model.encode(x)
     x_hat = model.decode(latent, tuple(x.shape[2:]))
     found = {"psnr": psnr(x, x_hat).clamp_max(HIGHEST), "ssim": ssim(x, x_hat)}
     found["squared_error"] = (x.double() - x_hat.double()).square().flatten(1).mean(1)
     if latent.codes is not None:
-        found["counts"] = codebook.count(latent.codes, model.codec.latent_spec().size)
+        size, of = model.codec.latent_spec().size, part[: len(x)].to(latent.codes.device)
+        found["counts"] = torch.stack([codebook.count(latent.codes[of == fold], size) for fold in range(FOLDS)])
     if features is not None:
         found["x_hat_features"] = features.features(in_8_bits(x_hat))
     return found
@@ -79,9 +106,9 @@ def in_8_bits(x: Tensor) -> Tensor:
     return image.to_uint8(x).float() / 255
 
 
-def recognised(features: FeatureNet, x: Tensor) -> Tensor | None:
-    """(B,) the class that a feature net takes each picture for; None where it is no classifier."""
-    return features.logits(x).argmax(1) if isinstance(features, Small) else None
+def classified(net: FeatureNet, features: Tensor) -> Tensor | None:
+    """(B, K) the logits that a net gives to features of its own; None where it tells no classes apart."""
+    return net.classified(features) if isinstance(net, Small | Inception) else None
 
 
 def _joined(rows: list[dict[str, Tensor]], space: tuple[int, ...]) -> Seen:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Unpack, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
@@ -37,9 +37,10 @@ class Parameter:
 
 
 def parameters(task: Task) -> tuple[Parameter, ...]:
-    """All parameters of a task, in order."""
+    """All parameters of a task, in order; `**name: Unpack[...]` stands for the entries of that TypedDict, None by default."""
     hints = get_type_hints(task, include_extras=True)
-    return tuple(_parameter(entry, hints[entry.name]) for entry in inspect.signature(task).parameters.values())
+    entries = inspect.signature(task).parameters.values()
+    return tuple(found for entry in entries for found in _parameters(entry, hints[entry.name]))
 
 
 def checked(task: Task, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,6 +63,14 @@ def checked(task: Task, values: Mapping[str, Any]) -> dict[str, Any]:
 def flag(name: str) -> str:
     """`--top-k` for the parameter top_k; a single letter gets one hyphen."""
     return f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
+
+
+def _parameters(entry: inspect.Parameter, hint: Any) -> Iterator[Parameter]:
+    if get_origin(hint) is not Unpack:
+        yield _parameter(entry, hint)
+        return
+    for name, inner in get_type_hints(get_args(hint)[0], include_extras=True).items():
+        yield _parameter(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None), inner)
 
 
 def _parameter(entry: inspect.Parameter, hint: Any) -> Parameter:

@@ -1,19 +1,26 @@
-"""How good a model is, in numbers that carry their protocol: reconstructions, codebook, samples."""
+"""How good a model is, in numbers that carry their protocol: reconstructions, codebook, samples, likelihood."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 from pydantic import Field
 
-from vitrail.data.source import silent
+from vitrail.data.dataset import Dataset
+from vitrail.data.source import Progress, silent
 from vitrail.errors import DataError
+from vitrail.metrics.copies import Copies, copies, nearest
 from vitrail.metrics.protocol import Score
-from vitrail.tasks._drawn import drawn, hints
-from vitrail.tasks._parameters import Data, Features, Guidance, Reported, Run, Seed, Temperature, TopK, TopP
-from vitrail.tasks._scores import codebook_scores, fidelity_scores, recognition_scores, set_scores
-from vitrail.tasks._seen import seen
+from vitrail.model.model import Model
+from vitrail.networks.features import FeatureNet
+from vitrail.tasks._drawn import Drawn, drawn, hints
+from vitrail.tasks._parameters import Data, Drawing, Features, Reported, Run, Seed, Training, chosen
+from vitrail.tasks._scores import codebook_scores, copy_score, fidelity_scores, recognition_scores, set_scores
+from vitrail.tasks._seen import Seen, featured, seen
+
+CHANCE = 0.01  # share of unseen pictures that lie as near to a training picture as what counts as a copy
+LEAST_UNSEEN = 100  # pictures, by which that share is found
 
 
 @dataclass(frozen=True)
@@ -21,13 +28,15 @@ class Evaluation:
     """All scores of one model on one set of pictures."""
 
     scores: tuple[Score, ...]
+    seconds_per_sample: float | None = None  # on this machine, many at a time; None where nothing was drawn
+    copies: Copies | None = None  # which samples resemble which training pictures, where these were given
 
     def __getitem__(self, metric: str) -> float:
         """The value of a metric. Raises KeyError where it was not measured."""
         return next(score.value for score in self.scores if score.metric == metric)
 
     def printed(self) -> list[dict[str, Any]]:
-        """JSON form."""
+        """JSON form of the scores."""
         return [score.printed() for score in self.scores]
 
 
@@ -40,37 +49,59 @@ def evaluate(
         int, Field(ge=0, description="how many samples to judge where there is a feature net; 0: none")
     ] = 10_000,
     limit: Annotated[int | None, Field(ge=2, description="judge by at most so many pictures; default: all")] = None,
+    training: Training = None,
     seed: Seed = 0,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    guidance: Guidance = None,
     progress: Reported = silent,
+    **drawing: Unpack[Drawing],
 ) -> Evaluation:
     """Score reconstructions of the pictures, the use of the codebook, and samples against the pictures.
 
     Without a feature net sets of pictures are not compared, so nothing is sampled. Where the prior wants a condition, the samples
-    are what the data's own pictures, degraded, could be, in turn. Raises DataError where the data is of another kind than the
-    model's, UsageError for settings that the prior does not know.
+    are what the data's own pictures, degraded, could be, in turn. Copies are looked for among the training pictures where these
+    are given; `data` must hold none of them. Raises DataError where the data is of another kind than the model's, UsageError for
+    settings that the prior does not know.
     """
+    check_kind(model, data)
+    settings = chosen(drawing)
+    count = samples if features is not None and model.prior is not None else 0
+    if count:
+        first = hints(model, data, 0, 1, seed)
+        model.draw(1, seed=seed, condition=first, **settings)  # unknown settings are refused before the work
+    wanted = min(len(data), limit or len(data))
+    looking = training is not None and count > 0 and wanted >= LEAST_UNSEEN
+    whole = wanted + count + (len(training) if training is not None and looking else 0)
+    real = seen(model, data, features, wanted, lambda done: progress(done, whole))
+    scores = [*fidelity_scores(model, real), *codebook_scores(model, real)]
+    if features is None:
+        return Evaluation(tuple(scores))
+    if real.x_hat_features is not None:
+        scores += set_scores(model, real, real.x_hat_features, "reconstruction_", features, seed, {})
+    if not count:
+        return Evaluation(tuple(scores))
+    fake = drawn(model, features, data, count, seed, settings, lambda done: progress(wanted + done, whole))
+    scores += sample_scores(model, real, fake, features, seed)
+    found = None
+    if training is not None and looking:
+        found = _copies(model, real, fake, training, features, lambda done, _: progress(wanted + count + done, whole))
+        scores.append(copy_score(model, real, fake, found, features, seed, len(training)))
+    return Evaluation(tuple(scores), fake.seconds / count, found)
+
+
+def check_kind(model: Model, data: Dataset) -> None:
+    """Raises DataError where pictures have other channels than the model's."""
     if data.spec.channels != model.spec.channels:
         raise DataError(
             f"this model's pictures have {model.spec.channels} channels, the data's have {data.spec.channels}"
         )
-    settings: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
-    count = samples if features is not None and model.prior is not None else 0
-    if count:
-        first = hints(model, data, 0, 1, seed)
-        model.draw(
-            1, seed=seed, condition=first, **settings
-        )  # unknown settings are refused before the work, not after it
-    wanted = min(len(data), limit or len(data))
-    real = seen(model, data, features, wanted, lambda done: progress(done, wanted + count))
-    scores = [*fidelity_scores(model, real), *codebook_scores(model, real)]
-    if features is not None and real.x_hat_features is not None:
-        scores += set_scores(model, real, real.x_hat_features, "reconstruction_", features, seed, {})
-    if features is not None and count:
-        fake = drawn(model, features, data, count, seed, settings, lambda done: progress(wanted + done, wanted + count))
-        scores += set_scores(model, real, fake.features, "", features, seed, fake.settings)
-        scores += recognition_scores(model, real, fake, features, seed)
-    return Evaluation(tuple(scores))
+
+
+def sample_scores(model: Model, real: Seen, fake: Drawn, net: FeatureNet, seed: int) -> list[Score]:
+    """All that is said of a set of samples beside real pictures."""
+    near = set_scores(model, real, fake.features, "", net, seed, fake.settings)
+    return near + recognition_scores(model, real, fake, net, seed)
+
+
+def _copies(model: Model, real: Seen, fake: Drawn, training: Dataset, net: FeatureNet, report: Progress) -> Copies:
+    assert real.features is not None
+    learnt = featured(model, training, net, lambda done: report(done, len(training)))
+    return copies(nearest(real.features, learnt), nearest(fake.features, learnt), expected=CHANCE)

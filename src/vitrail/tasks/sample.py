@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 from pydantic import Field
 from torch import Tensor
@@ -13,7 +13,7 @@ from vitrail.data.modalities import image
 from vitrail.errors import UsageError
 from vitrail.metrics.protocol import installed_version
 from vitrail.model.model import Model
-from vitrail.tasks._parameters import Guidance, Hint, Label, Run, Seed, Size, Temperature, TopK, TopP
+from vitrail.tasks._parameters import Drawing, Hint, Label, Run, Seed, Size, chosen
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,12 @@ def sample(
     label: Label = None,
     seed: Seed = 0,
     first: Annotated[int, Field(ge=0, description="number of the first sample")] = 0,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    guidance: Guidance = None,
-    hop: Annotated[
-        int | None,
-        Field(ge=1, description="codes by which a sliding window moves: above 1 faster, and less central"),
-    ] = None,
     size: Size = None,
     condition: Hint = None,
     degrade: Annotated[
         bool, Field(description="spoil the condition first, as the recipe's own condition does")
     ] = False,
+    **drawing: Unpack[Drawing],
 ) -> Samples:
     """Draw samples number first ... first + n - 1 of a seed; what a sample is depends on nothing else but size and condition.
 
@@ -77,7 +70,7 @@ def sample(
     if degrade:
         assert hint is not None
         hint = model.hint(hint, seed, first if len(hint) > 1 else 0)
-    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance, "hop": hop}
+    given = chosen(drawing)
     pictures = model.sample(n, label=label, seed=seed, first=first, size=size, condition=hint, **given)
     classes = model.labels(label, range(first, first + n)).tolist()
     labels = tuple(model.spec.classes[each] if each >= 0 else None for each in classes)
@@ -88,7 +81,7 @@ def used(model: Model, given: dict[str, Any]) -> dict[str, Any]:
     """The sampler's settings: the recipe's, with what was given."""
     prior = model.recipe.prior
     default: dict[str, Any] = prior.model_dump(mode="json").get("sampling", {}) if prior is not None else {}
-    return {**default, **{name: value for name, value in given.items() if value is not None}}
+    return {**default, **given}
 
 
 def _digest(picture: Tensor) -> str:

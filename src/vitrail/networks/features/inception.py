@@ -78,7 +78,11 @@ class Inception(FeatureNet):
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, 1008), without the bias: the inception score is defined so."""
-        return linear(self.features(x), self.fc.weight)
+        return self.classified(self.features(x))
+
+    def classified(self, features: Tensor) -> Tensor:
+        """The same from features (B, 2048)."""
+        return linear(features, self.fc.weight)
 
 
 class Convolution(nn.Module):

@@ -63,7 +63,11 @@ class Small(FeatureNet):
 
     def logits(self, x: Tensor) -> Tensor:
         """Scores of the classes it was trained on, (B, classes)."""
-        logits: Tensor = self.head(self.features(x))
+        return self.classified(self.features(x))
+
+    def classified(self, features: Tensor) -> Tensor:
+        """The same from features (B, D)."""
+        logits: Tensor = self.head(features)
         return logits
 
 
