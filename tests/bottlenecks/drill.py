@@ -68,7 +68,8 @@ def train(bottleneck: Bottleneck, rank: int = 0, world: int = 1, space: tuple[in
     bottleneck.train()
     share = BATCH // world
     for step in range(STEPS):
-        latent = bottleneck(batch(step, space)[rank * share : (rank + 1) * share])
+        h = batch(step, space)[rank * share : (rank + 1) * share].requires_grad_()
+        latent = bottleneck(h)
         loss = latent.z.square().mean() + sum(term.mean() for term in latent.terms.values())
         loss.backward()
         with torch.no_grad():

@@ -115,6 +115,11 @@ class Codec(nn.Module):
         z = torch.randn(count, *self.latent_spec().shape, device=scale.device)
         return self.likelihood.mean(self._open(z * scale.view(1, -1, *(1,) * (z.dim() - 2)), space))
 
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything in it to train."""
+        return any(weight.requires_grad for weight in self.parameters())
+
     def latent_spec(self) -> LatentSpec:
         """Shapes of the latent of one sample of the codec's own shape."""
         squeeze = self.bottleneck

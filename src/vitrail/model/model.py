@@ -143,6 +143,27 @@ class Model:
 
         return in_chunks(drawn, rows_of_three, rows((prior.room(grid),), budget=1 << 14))
 
+    @torch.inference_mode()
+    def infill(self, known: Any, *, label: Label = None, seed: int = 0, first: int = 0, **settings: Any) -> Tensor:
+        """Codes (n, Q, *S) that keep those known (n, Q, *S) exactly, and where known is -1 are drawn to go with them.
+
+        Row i is sample number first + i of the seed; label and settings as in `draw`. Raises UsageError where the prior fills
+        no gaps, DataError for what are no codes of this model.
+        """
+        known = torch.as_tensor(known, device=self.device).long()
+        self._check_latent(known.clamp_min(0), discrete=True)
+        prior, numbers = self._prior(), torch.arange(first, first + len(known))
+        chosen, labels = self._settings(settings), self.labels(label, numbers.tolist())
+        size = rows((prior.room(tuple(known.shape[2:])),), budget=1 << 14)
+        given = torch.stack([numbers, labels], dim=1).to(self.device)
+        width = known[0].numel()
+
+        def filled(part: Tensor) -> Tensor:
+            codes = part[:, :width].unflatten(1, known.shape[1:])
+            return prior.infill(seed, part[:, width].tolist(), part[:, width + 1], chosen, codes)
+
+        return in_chunks(filled, torch.cat([known.flatten(1), given], dim=1), size)
+
     def labels(self, label: Label, numbers: Sequence[int]) -> Tensor:
         """(n,) class indices of the samples with these numbers, -1 for none.  Raises UsageError on an unknown class."""
         classes, conditional = self._prior().classes, self._prior().conditional

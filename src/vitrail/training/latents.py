@@ -50,6 +50,23 @@ class Latents:
             yield CodeBatch(_wide(self.latent[index]), self.label[index], condition)
 
 
+def streamed(
+    codec: Codec, loader: Loader, discrete: bool, seed: int, degrade: Degradation | None, start: int
+) -> Iterator[CodeBatch]:
+    """Batches from a step on, encoded as they come, augmented anew in every epoch: for a codec that costs next to nothing."""
+    for batch in loader.stream(start):
+        hint = None if degrade is None else degrade(batch.x, generators(seed, batch.index, 0))
+        given = None if hint is None else _either(codec, hint, discrete)
+        yield CodeBatch(_either(codec, batch.x, discrete), batch.label, given)
+
+
+@torch.no_grad()
+def _either(codec: Codec, x: Tensor, discrete: bool) -> Tensor:
+    """Codes, or normalised z."""
+    x = x.to(codec.mean.device)
+    return codec.codes(x) if discrete else codec.encode(x).z
+
+
 def normalise(path: Path, codec: Codec) -> None:
     """Set the codec's latent mean and std to those that `make` measured."""
     with safetensors.safe_open(path, "pt") as file:
@@ -73,12 +90,12 @@ def make(
     data: Dataset,
     seed: int,
     autocast: Autocast,
-    keep: bool = True,
+    keep: tuple[bool, bool] = (True, True),
     degrade: Degradation | None = None,
 ) -> None:
     """Encode a data set into a file, unless this codec did: latents, labels, and the mean and std of z per channel.
 
-    keep: whether z is wanted at all where there are no codes; codes are small and always kept.
+    keep: whether codes are wanted where there are any, and z where there are none.
     degrade: what makes a hint of a picture, where the prior is given any; every picture has one, always the same.
     """
     maker = _digest(codec)
@@ -94,7 +111,7 @@ def make(
 
 @torch.no_grad()
 def _encoded(
-    codec: Codec, data: Dataset, seed: int, autocast: Autocast, keep: bool, degrade: Degradation | None
+    codec: Codec, data: Dataset, seed: int, autocast: Autocast, keep: tuple[bool, bool], degrade: Degradation | None
 ) -> dict[str, Tensor]:
     """What the file holds."""
     device, bottleneck = codec.mean.device, codec.bottleneck
@@ -109,8 +126,9 @@ def _encoded(
         z = latent.z.double().reshape(*latent.z.shape[:2], -1)  # (B, C, S)
         total, squares, values = total + z.sum((0, 2)), squares + z.square().sum((0, 2)), values + len(z) * z.shape[2]
         labels.append(batch.label)
-        if keep or latent.codes is not None:
-            kept.append(_small(latent, bottleneck.size))
+        if not keep[latent.codes is None]:
+            continue
+        kept.append(_small(latent, bottleneck.size))
         if degrade is not None:
             x = degrade(batch.x, generators(seed, batch.index, 0))
             with autocast():

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from vitrail import durable
@@ -113,16 +114,18 @@ class Run:
         if self.old is not None:
             self.begin(self.old, codec, prior)
         first = second = budget.read(recipe.training.budget)
-        if prior is not None and prior.trains:
+        if prior is not None and prior.trains and codec.learns:
             first, second = budget.split(first, recipe.training.share)
         checkup = Checkup(self.out, recipe, codec, first, len(self.data))
-        codec, used = self.codec_stage(codec, prior, first, checkup)
+        used = Precision("fp32", torch.get_num_threads())
+        if codec.learns:
+            codec, used = self.codec_stage(codec, prior, first, checkup)
         own = codec.bottleneck.scale()
         if prior is not None and not (prior.trains or prior.fits) and own is not None:
             codec.std.copy_(own)  # N(0, 1) of normalised z is then what the bottleneck's terms pulled z towards
         else:
-            self.encode(codec, used)
-        if codec.bottleneck.size:
+            self.encode(codec, used, prior)
+        if codec.bottleneck.size and codec.learns:
             self.ranks.first_does(partial(self.show_codebook, codec, checkup))
         if prior is not None:
             prior = self.prior_stage(prior, codec, second)
@@ -162,10 +165,12 @@ class Run:
         """The file of the training set's latents."""
         return self.out / "latents" / "train.safetensors"
 
-    def encode(self, codec: Codec, used: Precision) -> None:
-        """Measure the training set's latents, and keep them where a prior learns from them."""
+    def encode(self, codec: Codec, used: Precision, prior: Prior | None) -> None:
+        """Measure the training set's latents, and keep them where a prior learns from them and they cost something to make."""
         self.listen("codec")
-        keep = self.recipe.prior is not None
+        codec.to(self.ranks.device)
+        stored = codec.learns or (prior is not None and prior.fits)
+        keep = (stored, stored and prior is not None)
         with precision.applied(used, self.ranks.device) as autocast:
             seed, degrade = self.recipe.training.seed, built(self.recipe.condition)
             make = partial(latents.make, self.latent_file, codec, self.data, seed, autocast, keep, degrade)
@@ -191,10 +196,15 @@ class Run:
             with durable.storing(self.out / "samples"):
                 self.ranks.first_does(partial(draw, prior, self.out / "samples" / "prior.png"))
             return prior
-        encoded = latents.read(self.latent_file, codec, prior.discrete)
-        if allowed.unit == "seconds":
-            allowed = replace(allowed, amount=max(allowed.amount - encoded.seconds, SMALLEST_STAGE))
-        stream = partial(encoded.stream, self.loader(config))
+        loader = self.loader(config)
+        if codec.learns:
+            encoded = latents.read(self.latent_file, codec, prior.discrete)
+            if allowed.unit == "seconds":
+                allowed = replace(allowed, amount=max(allowed.amount - encoded.seconds, SMALLEST_STAGE))
+            stream = partial(encoded.stream, loader)
+        else:
+            seed, degrade = recipe.training.seed, built(recipe.condition)
+            stream = partial(latents.streamed, codec, loader, prior.discrete, seed, degrade)
         shown = self.preview("prior", draw)
         job = Job("prior", PriorStep(prior), stream, config, {}, allowed, len(self.data), shown)
         ended = loop.run(job, self.out, recipe.training, self.show)
