@@ -9,7 +9,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 # One family of streams per purpose, so that two purposes never see the same numbers.
-ORDER, DEGRADE, GLYPHS = 1, 2, 3
+ORDER, DEGRADE, GLYPHS, DEQUANTISE = 1, 2, 3, 4
 
 
 def stream(seed: int, purpose: int, index: int = 0, epoch: int = 0) -> np.random.Generator:

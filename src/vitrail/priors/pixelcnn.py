@@ -107,15 +107,13 @@ class PixelCNN(Prior):
     def terms(self, latent: Latent, label: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """`nats`: mean negative log-likelihood of a code."""
         assert latent.codes is not None
-        logits = self.logits(latent.codes, self._forgetful(label))
-        return {"nats": F.cross_entropy(logits.flatten(0, -2).float(), latent.codes.movedim(1, -1).flatten())}
+        return {"nats": self._price(latent.codes, self._forgetful(label)).mean()}
 
+    @torch.no_grad()
     def nats(self, latent: Latent, label: Tensor, seed: int, numbers: Sequence[int]) -> Tensor:
+        """Of all codes of a sample, on any grid."""
         assert latent.codes is not None
-        with torch.autocast(label.device.type, enabled=False):
-            logits = self.logits(latent.codes, label)
-        chosen = logits.double().log_softmax(-1).gather(-1, latent.codes.movedim(1, -1).unsqueeze(-1))
-        return -chosen.flatten(1).sum(1)
+        return self._price(latent.codes, label).double().sum(1)
 
     def logits(self, codes: Tensor, label: Tensor) -> Tensor:
         """codes (B, Q, *S), label (B,) -> logits (B, *S, Q, K) of each code from those before it."""
@@ -156,6 +154,11 @@ class PixelCNN(Prior):
     def stepper(self, label: Tensor, grid: tuple[int, ...]) -> Callable[[Tensor | None], Tensor]:
         """What the sampler wants: step(None) gives the first logits (B, K) of a grid, step(token (B,)) the next."""
         return Steps(self, label, grid).step
+
+    def _price(self, codes: Tensor, label: Tensor) -> Tensor:
+        """Minus the log-probability (B, T) of codes (B, Q, *S)."""
+        logits = self.logits(codes, label).flatten(0, -2).float()
+        return F.cross_entropy(logits, codes.movedim(1, -1).flatten(), reduction="none").unflatten(0, (len(codes), -1))
 
     def _guided(self, label: Tensor, grid: tuple[int, ...], scale: float) -> Callable[[Tensor | None], Tensor]:
         """A stepper away from what it would say without a class."""
