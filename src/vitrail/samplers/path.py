@@ -56,12 +56,12 @@ class Path(ABC):
 
     def level(self, t: float) -> Level:
         """`level_at` for one t."""
-        a, s = self.level_at(torch.tensor(t, dtype=torch.float64))
+        a, s = self.level_at(torch.tensor(t, dtype=torch.float64, device="cpu"))
         return Level(float(a), float(s))
 
     def time(self, sigma: float) -> float:
         """`time_of` for one sigma."""
-        return float(self.time_of(torch.tensor(sigma, dtype=torch.float64)))
+        return float(self.time_of(torch.tensor(sigma, dtype=torch.float64, device="cpu")))
 
     def told(self, level: Level) -> float:
         """What a net is told of a level."""
@@ -104,7 +104,7 @@ class Cosine(Preserving):
 class Linear(Preserving):
     """The 1000 levels of DDPM, whose variances rise linearly, with straight lines in ln sigma between them.
 
-    zero: rescaled so that the last one is noise only, which the original forgets.
+    zero: rescaled so that the last one is noise only, which the original forgets; the line to that one is straight in 1 / sigma.
     Sources: Ho et al. 2020, section 4; Lin et al. 2024, algorithm 1.
     """
 
@@ -113,7 +113,7 @@ class Linear(Preserving):
 
     def __init__(self, zero: bool = False) -> None:
         self.zero = zero
-        root = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0).sqrt()
+        root = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64, device="cpu")).cumprod(0).sqrt()
         if zero:
             root = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
         self.signal = root  # a of every level
@@ -124,7 +124,7 @@ class Linear(Preserving):
         below = place.floor().long().clamp_max(998)
         share = place - below
         left, right = self.log_sigma.to(t.device)[below], self.log_sigma.to(t.device)[below + 1]
-        sigma = torch.where(share == 1, right, torch.where(share == 0, left, left + share * (right - left))).exp()
+        sigma = torch.where(right.isinf(), left.exp() / (1 - share), (left + share * (right - left)).exp())
         a = torch.where(sigma.isinf(), 0.0, torch.rsqrt(1 + sigma.square()))
         return a, (1 - a.square()).sqrt()
 
@@ -132,7 +132,7 @@ class Linear(Preserving):
         grid, wanted = self.log_sigma.to(sigma.device), sigma.double().log()
         above = torch.searchsorted(grid, wanted.contiguous()).clamp(1, 999)
         left, right = grid[above - 1], grid[above]
-        share = torch.where(right.isinf(), wanted.isinf().double(), (wanted - left) / (right - left))
+        share = torch.where(right.isinf(), 1 - (left - wanted).exp(), (wanted - left) / (right - left))
         return (above - 1 + share.clamp(0, 1)) / self.steps
 
 

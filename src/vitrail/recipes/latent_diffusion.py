@@ -1,0 +1,36 @@
+"""Latent diffusion: an autoencoder makes pictures small, and a flow learns what its latents look like.
+
+    vitrail train latent-diffusion --data fashion-mnist --out runs/latent --budget 10min
+
+Papers: Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models"; the prior: Liu et al. 2023 and Esser et
+al. 2024 (rectified flow); its net: Peebles & Xie 2023 (DiT).
+Reading order: codecs/codec.py, samplers/path.py, priors/_continuous.py, priors/flow.py, networks/denoiser/dit.py.
+"""
+
+from __future__ import annotations
+
+from vitrail.bottlenecks import none
+from vitrail.model.recipe import Recipe, Stage, Training
+from vitrail.networks.autoencoder import conv
+from vitrail.networks.denoiser import dit
+from vitrail.objectives.reconstruction import mse
+from vitrail.priors import flow
+from vitrail.priors._drawing import Settings
+
+
+def recipe() -> Recipe:
+    """28x28 pictures become 7x7x4 numbers, whose mean and spread are measured before the flow learns them."""
+    return Recipe(
+        name="latent-diffusion",
+        network=conv.Config(blocks=1),
+        bottleneck=none.Config(channels=4),
+        reconstruction=mse.Config(),
+        prior=flow.Config(sampling=Settings(guidance=1.5)),
+        denoiser=dit.Config(width=256, depth=6),
+        training=Training(
+            budget="40 epochs",
+            share=0.25,
+            codec=Stage(batch=64, optimiser="muon", lr=3e-3),
+            prior=Stage(batch=128, optimiser="muon", lr=3e-3),
+        ),
+    )
