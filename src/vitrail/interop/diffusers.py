@@ -1,4 +1,4 @@
-"""Folders of diffusers, as its `save_pretrained` writes them: AutoencoderKL and VQModel, read and written.
+"""Folders of diffusers, as its `save_pretrained` writes them: AutoencoderKL and VQModel, read and written; denoisers, written.
 
     config.json · diffusion_pytorch_model.safetensors · of a whole pipeline, those in its folder `vae/` or `vqvae/`
 
@@ -33,15 +33,16 @@ from vitrail.interop._diffusers_config import (
     VQ,
     Settings,
 )
+from vitrail.interop._diffusers_prior import WEIGHTS, Files
+from vitrail.interop._diffusers_prior import files as prior_files
 from vitrail.interop._foreign import Foreign
 from vitrail.interop._keys import Table, Weights, theirs
 from vitrail.interop._ldm import EMBEDDING, foreign_part, model_of, network, normalise, size_of, vq_config
 from vitrail.model.model import Model
 from vitrail.networks.autoencoder import ldm
 from vitrail.objectives.reconstruction._likelihood import to_data
+from vitrail.priors._continuous import Continuous
 from vitrail.types import Config
-
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 # Names of networks/autoencoder/ldm.py -> theirs.
 TABLE: Table = (
@@ -138,17 +139,36 @@ def _identities(settings: KL, weights: Weights) -> dict[str, Tensor]:
 def write(model: Model, path: Path) -> list[Path]:
     """A new folder that `AutoencoderKL.from_pretrained` or `VQModel.from_pretrained` reads. Returns its files.
 
+    Where the prior is a denoiser, that of a pipeline: denoiser, scheduler, and the codec beside them where there is a class for it.
     Raises UsageError where the model is none of these, or where there is such a folder.
     """
-    config, tensors = _config(model), _tensors(model)
-    files = [path / WEIGHTS, path / "config.json"]
+    contents = _files(model)
+    files = [path / name for name in contents]
     if there := [file for file in files if file.exists()] or ([path] if path.is_file() else []):
         raise UsageError(f"'{there[0]}' is there already; name a new folder")
-    path.mkdir(parents=True, exist_ok=True)
-    contents = safetensors.torch.save(tensors, {"format": "pt"}), (json.dumps(config, indent=2) + "\n").encode()
-    for file, content in zip(files, contents, strict=True):
+    for file, content in zip(files, contents.values(), strict=True):
+        file.parent.mkdir(parents=True, exist_ok=True)
         durable.write_file(file, content, through=True)
     return files
+
+
+def _files(model: Model) -> Files:
+    """Contents of all files, by their paths in the folder. Raises UsageError."""
+    if not isinstance(model.prior, Continuous):
+        return _codec(model)
+    if not isinstance(model.recipe.network, ldm.Config):
+        return prior_files(model, model.prior, {})
+    folder = "vqvae" if isinstance(model.recipe.bottleneck, vq.Config) else "vae"
+    return prior_files(model, model.prior, {f"{folder}/{name}": content for name, content in _codec(model).items()})
+
+
+def _codec(model: Model) -> Files:
+    """The files of the codec. Raises UsageError."""
+    config, tensors = _config(model), _tensors(model)
+    return {
+        WEIGHTS: safetensors.torch.save(tensors, {"format": "pt"}),
+        "config.json": (json.dumps(config, indent=2) + "\n").encode(),
+    }
 
 
 def _config(model: Model) -> dict[str, Any]:
