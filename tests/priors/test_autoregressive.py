@@ -177,3 +177,23 @@ def test_heads_that_do_not_divide_are_refused(width: int, heads: int) -> None:
 def test_a_continuous_latent_is_refused_with_advice() -> None:
     with pytest.raises(UsageError, match="prior=mixture or bottleneck=vq"):
         Config().build(LatentSpec((4, 3, 2)), 0)
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_nats_of_a_sample_are_those_of_all_its_codes(levels: int) -> None:
+    prior, x, label = build(levels, label_dropout=0.0), codes(levels), torch.tensor([0, 1, 2, -1])
+    latent = Latent(x.float(), x)
+    exact = prior.nats(latent, label, 0, range(4))
+    assert exact.shape == (4,)
+    assert exact.dtype == torch.float64
+    assert exact.mean().item() / (6 * levels) == pytest.approx(nats(prior, x, label).item(), abs=1e-5)
+    assert prior.likelihood == "exact"
+
+
+def test_crops_and_hints_give_no_likelihood() -> None:
+    x, label = codes(), torch.tensor([0, 1, 2, -1])
+    hinted = Config(width=16, depth=1, heads=2).build(LatentSpec((4, 3, 2), 1, K), 3, True)
+    for prior, reason in ((build(window=2), "a window of 2x2 on codes of 3x2"), (hinted, "reads hints")):
+        assert prior.likelihood == "none"
+        with pytest.raises(UsageError, match=reason):
+            prior.nats(Latent(x.float(), x), label, 0, range(4))

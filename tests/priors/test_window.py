@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vitrail.priors import _codes
 from vitrail.priors import _window as windows
-from vitrail.priors import autoregressive
 from vitrail.priors.autoregressive import Autoregressive, Config, Settings
 from vitrail.samplers import noise
 from vitrail.samplers.discrete import autoregressive as sampler
@@ -256,8 +256,8 @@ def test_guidance_zero_forgets_the_hint() -> None:
 def test_logits_in_parts_make_the_same_loss_and_gradient(levels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     prior, x = build((3, 4), None, levels), codes(3, levels, 3, 4)
     found = []
-    for room in (autoregressive.LOGITS, 7 * K):
-        monkeypatch.setattr(autoregressive, "LOGITS", room)
+    for room in (_codes.LOGITS, 7 * K):
+        monkeypatch.setattr(_codes, "LOGITS", room)
         prior.zero_grad()
         loss = prior.terms(Latent(x.float(), x), ANY)["nats"]
         loss.backward()
@@ -283,7 +283,7 @@ class Largest(TorchDispatchMode):
 
 def test_4096_tokens_never_meet_in_one_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither attention (T x T) nor logits (T x K) are ever whole, forwards or backwards; nor in drawing."""
-    monkeypatch.setattr(autoregressive, "LOGITS", 1 << 16)
+    monkeypatch.setattr(_codes, "LOGITS", 1 << 16)
     torch.manual_seed(0)
     prior = Config(width=16, depth=1, heads=2).build(LatentSpec((4, 64, 64), 1, 512), 0)
     assert isinstance(prior, Autoregressive)

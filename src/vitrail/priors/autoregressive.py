@@ -13,13 +13,12 @@ from math import prod
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vitrail.errors import UsageError
 from vitrail.networks.transformer import Cache, Transformer
+from vitrail.priors import _codes
 from vitrail.priors import _window as windows
 from vitrail.priors._prior import Prior
 from vitrail.priors._prior import Settings as PriorSettings
@@ -27,8 +26,6 @@ from vitrail.samplers import noise
 from vitrail.samplers.discrete import autoregressive as sampler
 from vitrail.types import Config as PartConfig
 from vitrail.types import Latent, LatentSpec
-
-LOGITS = 1 << 24  # values of logits in memory at a time while training: 64 MiB
 
 
 class Settings(PriorSettings):
@@ -93,6 +90,7 @@ class Autoregressive(Prior):
         super().__init__()
         self.config, self.spec, self.classes, self.conditional = config, spec, classes, conditional
         self.window = tuple(min(config.window or side, side) for side in spec.grid)
+        self.likelihood = "exact" if self.window == spec.grid and not conditional else "none"
         grid = (*self.window, spec.levels)
         self.length = prod(grid)  # tokens in a window
         # The first token is the class; the last row stands for "no class".
@@ -124,7 +122,20 @@ class Autoregressive(Prior):
         codes, condition = self._cropped(latent.codes, condition)
         tokens = self.tokens(codes)  # (B, T)
         label, condition = self._forgetful(label, condition)
-        return {"nats": self._nats(self.states(tokens[:, :-1], label, condition), tokens)}
+        return {"nats": self._surprise(tokens, label, condition).mean()}
+
+    @torch.no_grad()
+    def nats(self, latent: Latent, label: Tensor, seed: int, numbers: Sequence[int]) -> Tensor:
+        """Of all codes of a sample. Raises UsageError where crops are all that the prior knows, and where it reads hints."""
+        if self.conditional:
+            raise UsageError("a prior that reads hints gives no likelihood; train one with condition=null")
+        if self.window != self.spec.grid:
+            sides = ["x".join(map(str, each)) for each in (self.window, self.spec.grid)]
+            raise UsageError(
+                f"a window of {sides[0]} on codes of {sides[1]} gives no likelihood; use prior.window=null"
+            )
+        assert latent.codes is not None
+        return self._surprise(self.tokens(latent.codes), label).double().sum(1)
 
     def logits(self, tokens: Tensor, label: Tensor, condition: Tensor | None = None) -> Tensor:
         """tokens (B, T - 1) or fewer of a window, label (B,), condition (B, Q, *window) -> logits (B, T, K): position t from the
@@ -189,12 +200,12 @@ class Autoregressive(Prior):
 
     def tokens(self, codes: Tensor) -> Tensor:
         """codes (B, Q, *S) -> tokens (B, T), the levels of one point next to each other."""
-        return codes.movedim(1, -1).flatten(1)
+        return _codes.flat(codes)
 
     def codes(self, tokens: Tensor, grid: tuple[int, ...] | None = None) -> Tensor:
         """The inverse of `tokens`."""
         grid = self.spec.grid if grid is None else grid
-        return tokens.unflatten(1, (*grid, self.spec.levels)).movedim(-1, 1)
+        return _codes.unflat(tokens, grid, self.spec.levels)
 
     def _guided(
         self, label: Tensor, grid: tuple[int, ...], condition: Tensor | None, settings: Settings
@@ -224,13 +235,7 @@ class Autoregressive(Prior):
         """In training a share of samples loses class and hint, which guidance needs; as many more lose their class alone, so
         that a hint suffices."""
         share = self.config.label_dropout
-        if not (self.training and share):
-            return label, condition
-        drawn = torch.rand(label.shape, device=label.device)
-        if condition is None:
-            return label.masked_fill(drawn < share, -1), None
-        none = (drawn < share).view(-1, *[1] * (condition.dim() - 1))
-        return label.masked_fill(drawn < 2 * share, -1), condition.masked_fill(none, -1)
+        return _codes.forgetful(label, condition, share) if self.training and share else (label, condition)
 
     def _hint(self, condition: Tensor) -> Tensor:
         """codes (B, Q, *window), -1 for none -> (B, T, D)."""
@@ -238,17 +243,10 @@ class Autoregressive(Prior):
         rows = tokens + self._level(tokens.shape[1], tokens.device)
         return self.hint(rows.where(tokens >= 0, self.hint.num_embeddings - 1)) + self.place
 
-    def _nats(self, states: Tensor, tokens: Tensor) -> Tensor:
-        """Cross-entropy of tokens (B, T); logits that would take too much room are computed part by part, and again backwards."""
-        rows = max(1, LOGITS // self.spec.size)
-        if tokens.numel() <= rows:
-            return F.cross_entropy(self.head(states).flatten(0, 1).float(), tokens.flatten())
-        parts = zip(states.flatten(0, 1).split(rows), tokens.flatten().split(rows), strict=True)
-        sums = [checkpoint(self._summed, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
-        return torch.stack(sums).sum() / tokens.numel()
-
-    def _summed(self, states: Tensor, tokens: Tensor) -> Tensor:
-        return F.cross_entropy(self.head(states).float(), tokens, reduction="sum")
+    def _surprise(self, tokens: Tensor, label: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Nats (B, T) of tokens (B, T) of a window."""
+        states = self.states(tokens[:, :-1], label, condition)
+        return _codes.surprise(self.head, states.flatten(0, 1), tokens.flatten()).view_as(tokens)
 
     def _level(self, count: int, device: torch.device) -> Tensor:
         """Offsets of the first `count` tokens into the embedding table, which has K rows per level."""

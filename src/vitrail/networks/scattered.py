@@ -1,0 +1,75 @@
+"""A transformer over any of a grid's tokens in any order: each knows its place, and a mask says what it reads.
+
+The layers are those of `transformer`; what differs is that neither the order of the tokens nor what they read is fixed.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from vitrail.networks.transformer import SHORT, Block, Cache, rotary, rotate, unit
+
+Turn = tuple[Tensor, Tensor]  # cosine and sine of the angles of each token
+
+
+class Scattered(nn.Module):
+    """(B, N, D) -> (B, N, D) for N of the T tokens of a grid, whose axes run last axis fastest."""
+
+    rotation: Tensor
+
+    def __init__(
+        self, width: int, depth: int, heads: int, grid: tuple[int, ...], *, rotate: bool = True, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.width, self.heads = width, heads
+        self.blocks = nn.ModuleList(Block(width, heads, False, dropout) for _ in range(depth))
+        angles = rotary(grid, width // heads)
+        angles = torch.cat([angles if rotate else torch.zeros_like(angles), torch.zeros_like(angles[:1])])
+        self.register_buffer("rotation", angles, persistent=False)  # (T + 1, D/heads/2)
+
+    def forward(
+        self, x: Tensor, places: Tensor, mask: Tensor, *, towards: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """places (N,) or (B, N): where each token lies, T for one that lies nowhere; towards: what it looks at, if not itself.
+
+        mask: bool, broadcast over (B, heads, N, M); which of the first M tokens, those of the cache before these, each one reads.
+        A cache is extended by all N; whoever wants to keep fewer sets its length afterwards.
+        """
+        own = self._turn(places)
+        away = own if towards is None else self._turn(towards)
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            x = passed(block, x, away, own, mask, cache, layer)
+        if cache:
+            cache.length += x.shape[1]
+        return x
+
+    def cache(self, batch: int, room: int) -> Cache:
+        """An empty cache for `batch` sequences of at most `room` tokens."""
+        shape = (batch, self.heads, room, self.width // self.heads)
+        like = next(self.parameters())
+        return Cache([like.new_empty(shape) for _ in self.blocks], [like.new_empty(shape) for _ in self.blocks])
+
+    def _turn(self, places: Tensor) -> Turn:
+        angles = self.rotation[places].unsqueeze(-3)  # the heads' axis
+        return angles.cos(), angles.sin()
+
+
+def passed(block: Block, x: Tensor, away: Turn, own: Turn, mask: Tensor, cache: Cache | None, layer: int) -> Tensor:
+    """x (B, N, D) after one layer: queries are turned by the place they look at, keys by their own, so that both are relative."""
+    # Each (B, heads, N, D/heads).
+    q, k, v = block.qkv(block.norm1(x)).unflatten(-1, (3, block.heads, -1)).permute(2, 0, 3, 1, 4)
+    q, k = rotate(unit(q), *away), rotate(unit(k), *own)
+    if cache:
+        k, v = cache.extend(layer, k, v)
+    read = mask.shape[-1]
+    plain = q.device.type == "cpu" and q.shape[2] <= SHORT and torch.is_grad_enabled()  # see transformer.attention
+    with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
+        mixed = F.scaled_dot_product_attention(q, k[:, :, :read], v[:, :, :read], attn_mask=mask)
+    x = x + F.dropout(block.out(mixed.transpose(1, 2).flatten(2)), block.dropout, block.training)
+    return x + F.dropout(block.down(F.gelu(block.up(block.norm2(x)))), block.dropout, block.training)

@@ -1,0 +1,68 @@
+"""What the priors over codes have in common: codes as a row of tokens, what is forgotten in training, the price of a token."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vitrail.errors import UsageError
+from vitrail.types import LatentSpec
+
+LOGITS = 1 << 24  # values of logits in memory at a time while training: 64 MiB
+
+
+def flat(codes: Tensor) -> Tensor:
+    """codes (B, Q, *S) -> tokens (B, T) in raster order, the levels of one point next to each other."""
+    return codes.movedim(1, -1).flatten(1)
+
+
+def unflat(tokens: Tensor, grid: tuple[int, ...], levels: int) -> Tensor:
+    """The inverse of `flat`."""
+    return tokens.unflatten(1, (*grid, levels)).movedim(-1, 1)
+
+
+def forgetful(label: Tensor, condition: Tensor | None, share: float) -> tuple[Tensor, Tensor | None]:
+    """That share of samples loses class and hint, which guidance needs; as many more lose their class alone, so that a hint
+    suffices."""
+    drawn = torch.rand(label.shape, device=label.device)
+    if condition is None:
+        return label.masked_fill(drawn < share, -1), None
+    none = (drawn < share).view(-1, *[1] * (condition.dim() - 1))
+    return label.masked_fill(drawn < 2 * share, -1), condition.masked_fill(none, -1)
+
+
+def surprise(head: nn.Linear, states: Tensor, tokens: Tensor) -> Tensor:
+    """Nats (N,) of tokens (N,) by logits head(states (N, D)); where those take too much room, part by part, and again backwards."""
+    rows = max(1, LOGITS // head.out_features)
+    if len(tokens) <= rows:
+        return price(head, states, tokens)
+    parts = zip(states.split(rows), tokens.split(rows), strict=True)
+    return torch.cat([checkpoint(price, head, *part, use_reentrant=False, preserve_rng_state=False) for part in parts])
+
+
+def price(head: nn.Linear, states: Tensor, tokens: Tensor) -> Tensor:
+    """Minus the log-probability (N,) of tokens (N,)."""
+    return F.cross_entropy(head(states).float(), tokens, reduction="none")
+
+
+def check_grid(part: str, spec: LatentSpec, grid: tuple[int, ...] | None) -> None:
+    """Raises UsageError for any grid but the prior's own."""
+    if grid not in (None, spec.grid):
+        own = "x".join(map(str, spec.grid))
+        raise UsageError(
+            f"the {part} prior knows grids of {own} codes only; leave the size out, or train prior=autoregressive"
+        )
+
+
+def check_known(part: str, spec: LatentSpec, known: Tensor, conditional: bool) -> None:
+    """Raises UsageError for what `infill` cannot keep."""
+    if conditional:
+        raise UsageError(f"a {part} prior that reads hints fills no gaps; train one with condition=null")
+    shape = (spec.levels, *spec.grid)
+    if tuple(known.shape[1:]) != shape:
+        wanted, got = ("x".join(map(str, each)) for each in (shape, known.shape[1:]))
+        raise UsageError(f"codes to keep are of shape {wanted} a sample, levels first, got {got}")
+    if known.is_floating_point() or int(known.min()) < -1 or int(known.max()) >= spec.size:
+        raise UsageError(f"codes to keep are whole numbers from 0 to {spec.size - 1}, -1 where unknown")
