@@ -117,7 +117,8 @@ def _readme(model: Model, prior: Continuous, part: Component, plan: dict[str, An
 def _back(model: Model, folder: str | None, mean: list[float], std: list[float]) -> str:
     """From z to pictures, in a sentence."""
     if folder:
-        return f"Its codec reads `z * std + mean`: `{folder}/config.json` has both, or what is 1 / std, per channel or for all."
+        scales = "`z / scaling_factor + shift_factor`, or `z * latents_std + latents_mean`"
+        return f"Its codec reads {scales}, whichever `{folder}/config.json` has, and gives pictures in [-1, 1]."
     values = f"`z * std + mean`, mean {mean}, std {std}"
     if model.recipe.network.part() == "identity":
         return f"The picture in [-1, 1] is {values}."
