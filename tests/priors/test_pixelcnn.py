@@ -139,10 +139,17 @@ def test_it_learns_what_decides_a_place() -> None:
 
 
 def test_labels_are_dropped_in_training_only() -> None:
-    prior, x, label = build(label_dropout=1.0), codes(), torch.tensor([0, 1, 2, 0])
+    prior, x, label = build(label_dropout=1 - 1e-9), codes(), torch.tensor([0, 1, 2, 0])
     unknown = prior.nats(latent(x), torch.full((4,), -1), 0, range(4)).mean() / 12
     assert prior.train().terms(latent(x), label)["nats"].item() == pytest.approx(unknown.item(), rel=1e-5)
     assert prior.eval().terms(latent(x), label)["nats"].item() != pytest.approx(unknown.item(), rel=1e-2)
+
+
+def test_one_that_never_sees_a_class_knows_none() -> None:
+    prior, x = build(label_dropout=1.0), codes()
+    assert prior.classes == 0
+    by_class, without = (prior.nats(latent(x), torch.full((4,), label), 0, range(4)) for label in (2, -1))
+    assert torch.equal(by_class, without)
 
 
 def test_what_it_cannot_model_is_refused() -> None:

@@ -44,7 +44,10 @@ class Config(PartConfig):
     first: int = Field(7, ge=3, description="the same of the first layer")
     dropout: float = Field(0.0, ge=0, lt=1, description="inside every layer")
     label_dropout: float = Field(
-        0.1, ge=0, le=1, description="share of samples trained without their class, for guidance"
+        0.1,
+        ge=0,
+        le=1,
+        description="share of samples trained without their class, for guidance; 1: it learns no classes",
     )
     sampling: Settings = Field(Settings(), description="how to draw when the user says nothing")
 
@@ -66,7 +69,7 @@ class Config(PartConfig):
             raise UsageError(
                 f"the pixelcnn prior wants codes on 1 or 2 axes, these have {len(spec.grid)}; use prior=autoregressive"
             )
-        return PixelCNN(self, spec, classes)
+        return PixelCNN(self, spec, classes if self.label_dropout < 1 else 0)
 
 
 class PixelCNN(Prior):
