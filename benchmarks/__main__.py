@@ -14,8 +14,17 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NAMES = ("startup", "train_speed", "kv_cache", "quantizers", "two_processes", "kill_and_resume", "interop")
-LONG = ("main_job", "recipes", "collapse", "sharpness", "gans")
+NAMES = (
+    "startup",
+    "train_speed",
+    "kv_cache",
+    "quantizers",
+    "two_processes",
+    "kill_and_resume",
+    "interop",
+    "sampler_overhead",
+)
+LONG = ("main_job", "recipes", "collapse", "sharpness", "gans", "generation", "few_steps", "masked", "likelihood")
 
 
 def run(name: str, quick: bool) -> tuple[int, str]:

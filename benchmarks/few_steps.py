@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from judging import arguments, evaluated, feature_net, trained
+from judging import UNPRICED, arguments, evaluated, feature_net, trained
 from measuring import DATA, Figure, finish, options, skip
 
 SHORT, LONG = "shortcut", "euler"
@@ -35,7 +35,17 @@ def main() -> None:
 
 def distance(asked: argparse.Namespace, net: Path, run: Path, sampler: str, steps: int) -> float:
     """The Frechet distance of samples drawn in one way."""
-    words = ("--features", str(net), "--samples", str(asked.samples), "--sampler", sampler, "--steps", str(steps))
+    words = (
+        "--features",
+        str(net),
+        "--samples",
+        str(asked.samples),
+        *UNPRICED,
+        "--sampler",
+        sampler,
+        "--steps",
+        str(steps),
+    )
     return evaluated(run, f"{sampler}-{steps}-{asked.samples}", *words)["frechet"]
 
 

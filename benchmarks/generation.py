@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from judging import arguments, evaluated, feature_net, judge, trained
+from judging import UNPRICED, arguments, evaluated, feature_net, judge, trained
 from measuring import DATA, Figure, finish, options, skip
 from peers import PEERS, made
 
@@ -56,7 +56,7 @@ def main() -> None:
 def our_scores(asked: argparse.Namespace, net: Path, recipe: str) -> dict[str, float]:
     """Train a recipe, and judge it: as it is, with guidance, and in 20 and 100 steps where it takes any."""
     run = trained(asked, recipe, recipe)
-    words = ("--features", str(net), "--samples", str(asked.samples))
+    words = ("--features", str(net), "--samples", str(asked.samples), *UNPRICED)
     scores = evaluated(run, f"plain-{asked.samples}", *words)
     found = {metric: scores[metric] for metric in SHOWN if metric in scores}
     if recipe == "vae":
@@ -109,7 +109,7 @@ def agreement(asked: argparse.Namespace, net: Path) -> Figure:
     from vitrail.data.modalities import image
 
     run, few = trained(asked, asked.recipes[0], asked.recipes[0]), 256
-    told = evaluated(run, f"plain-{few}", "--features", str(net), "--samples", str(few))["frechet"]
+    told = evaluated(run, f"plain-{few}", "--features", str(net), "--samples", str(few), *UNPRICED)["frechet"]
     again = judge(net, asked.data).scores(image.to_uint8(vitrail.load(run).sample(few)))["frechet"]
     same = float(abs(again / told - 1) < AGREE)
     return Figure("both judges agree on our samples", same, relation="==", bar=1)

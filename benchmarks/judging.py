@@ -18,6 +18,7 @@ from vitrail.metrics.prdc import prdc
 from vitrail.networks.features import FeatureNet, load_features
 
 BLOCK = 256  # pictures in memory at a time
+UNPRICED = ("--likelihood", "0")  # which takes long, and is asked for elsewhere
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def trained(asked: argparse.Namespace, name: str, recipe: str, *words: str) -> P
 
 
 def evaluated(run: Path, name: str, *words: str) -> dict[str, float]:
-    """Scores of a run by metric; `words` are those of `vitrail evaluate`. What an earlier call found is read instead."""
+    """Scores of a run by metric; `words` are further ones of `vitrail evaluate`. What an earlier call found is read instead."""
     file = run / f"{name}.json"
     if not file.exists():
         vitrail("evaluate", str(run), "--out", str(file), *words)

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from judging import arguments, evaluated, feature_net, trained
+from judging import UNPRICED, arguments, evaluated, feature_net, trained
 from measuring import DATA, Figure, finish, interleaved, measured, options, ratios, skip
 
 import vitrail
@@ -34,7 +34,7 @@ def main() -> None:
     net = feature_net(asked)
     codec = trained(asked, "codec", "vqvae", "--set", "prior=null")
     runs = {name: over(asked, codec, recipe) for name, recipe in (("masked", "maskgit"), ("autoregressive", "vqvae"))}
-    words = ("--features", str(net), "--samples", str(asked.samples))
+    words = ("--features", str(net), "--samples", str(asked.samples), *UNPRICED)
     extra = {"masked": ("--steps", str(STEPS)), "autoregressive": ()}
     found = {name: evaluated(run, f"plain-{asked.samples}", *words, *extra[name]) for name, run in runs.items()}
     models = {name: vitrail.load(run) for name, run in runs.items()}

@@ -89,6 +89,46 @@ def test_gans(tmp_path: Path) -> None:
     assert 0 <= figures["wgan: evenness of the classes"]["value"] <= 1
 
 
+@pytest.mark.slow
+def test_generation(tmp_path: Path) -> None:
+    if importlib.util.find_spec("diffusers") is None or importlib.util.find_spec("pythae") is None:
+        pytest.skip("the peers are not installed")
+    figures = run("generation", "--out", str(tmp_path))["figures"]
+    assert figures["both judges agree on our samples"]["reached"]
+    assert figures["latent-diffusion over diffusers: Frechet distance"]["value"] > 0
+    assert figures["latent-diffusion: 20 steps of dpmpp-2m over 100 of ddim"]["value"] > 0
+    again = run("generation", "--out", str(tmp_path), "--only", "peers")["figures"]  # what is done is read
+    assert again["pythae-mlp: frechet"] == figures["pythae-mlp: frechet"]
+
+
+@pytest.mark.slow
+def test_few_steps(tmp_path: Path) -> None:
+    figures = run("few_steps", "--out", str(tmp_path))["figures"]
+    assert figures["4 steps over 50"]["value"] > 0
+
+
+@pytest.mark.slow
+def test_masked(tmp_path: Path) -> None:
+    figures = run("masked", "--out", str(tmp_path))["figures"]
+    assert figures["both decode alike"]["reached"]
+    assert figures["known codes that changed"]["reached"]
+
+
+@pytest.mark.slow
+def test_likelihood(tmp_path: Path) -> None:
+    figures = run("likelihood", "--out", str(tmp_path))["figures"]
+    assert 0 < figures["pixelcnn: test nats"]["value"] < 64
+    assert {path.name for path in tmp_path.glob("curve.*")} == {"curve.csv", "curve.png"}
+
+
+def test_sampler_overhead() -> None:
+    document = run("sampler_overhead")
+    if "skipped" in document:
+        assert "pip install" in document["skipped"]
+        return
+    assert document["figures"]["gain"]["value"] > 0
+
+
 def test_the_runner_refuses_unknown_names() -> None:
     child = subprocess.run([sys.executable, "-m", "benchmarks", "speed"], cwd=ROOT, capture_output=True, text=True)
     assert child.returncode == 2
