@@ -1,0 +1,21 @@
+"""MaskGIT: the codes of a VQ-VAE, drawn many at a time in a dozen steps.
+
+    vitrail train maskgit --data fashion-mnist --out runs/maskgit --budget 6min
+
+Papers: Chang et al. 2022, "MaskGIT: masked generative image transformer"; order: Besnier et al. 2025 (Halton).
+Reading order: recipes/vqvae.py, priors/masked.py, samplers/discrete/masked.py.
+"""
+
+from __future__ import annotations
+
+from vitrail.model.recipe import Recipe
+from vitrail.priors import masked
+from vitrail.recipes import vqvae
+
+
+def recipe() -> Recipe:
+    """The codec of `vqvae`; its codes may also be filled in around those that are known."""
+    sampling = masked.Settings(guidance=2.0)
+    return vqvae.recipe().vary(
+        name="maskgit", prior=masked.Config(width=256, depth=4, heads=4, loss="maskgit", sampling=sampling)
+    )
