@@ -30,7 +30,7 @@ class GroupNorm(nn.GroupNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or x.dim() != 4 or x.is_contiguous():
+        if x.device.type != "cpu" or x.dtype != torch.bfloat16 or x.dim() != 4 or x.is_contiguous():
             return super().forward(x)
         return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
 

@@ -24,7 +24,7 @@ def recipe() -> Recipe:
         network=identity.Config(),
         bottleneck=scalar.Config(size=2),
         reconstruction=mse.Config(),
-        prior=pixelcnn.Config(width=48, depth=10),
+        prior=pixelcnn.Config(width=32, depth=6, kernel=5),
         data=DataConfig(binarise=True),
-        training=Training(budget="20 epochs", prior=Stage(batch=64, lr=2e-3)),
+        training=Training(budget="20 epochs", prior=Stage(batch=32, lr=2e-3)),
     )

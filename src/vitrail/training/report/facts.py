@@ -97,10 +97,12 @@ class Facts:
 
     @cached_property
     def counts(self) -> Tensor | None:
-        """(Q, K) how often each code occurs in the training set; None without codes or before they are known."""
+        """(Q, K) how often each code occurs in the training set; None without codes, before they are known, or if none were kept."""
         if not self.latent.size or not self._latents.exists():
             return None
         with safetensors.safe_open(self._latents, "pt") as file:
+            if "latent" not in file.keys():  # noqa: SIM118
+                return None
             return codebook.count(file.get_tensor("latent"), self.latent.size)
 
     @property
