@@ -87,8 +87,16 @@ def test_a_prior_without_classes_is_not_asked_for_classes(vector: Model, digits:
 
 def test_progress_ends_at_the_total(discrete: Model, digits: Dataset, net: Small) -> None:
     seen: list[tuple[int, int]] = []
-    evaluate(discrete, digits, net, samples=10, limit=20, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(20, 30), (30, 30)]
+    evaluate(
+        discrete,
+        digits,
+        net,
+        samples=10,
+        limit=20,
+        likelihood=8,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(20, 38), (28, 38), (38, 38)]
 
 
 def test_unknown_settings_are_refused_before_the_work(vector: Model, digits: Dataset, net: Small) -> None:
@@ -131,7 +139,13 @@ def test_copies_of_training_pictures_are_found(vector: Model, digits: Dataset, n
     learnt = open_dataset("digits", DataConfig(), "train")
     seen: list[tuple[int, int]] = []
     found = evaluate(
-        vector, digits, net, samples=50, training=learnt, progress=lambda done, total: seen.append((done, total))
+        vector,
+        digits,
+        net,
+        samples=50,
+        likelihood=0,
+        training=learnt,
+        progress=lambda done, total: seen.append((done, total)),
     )
     score = next(score for score in found.scores if score.metric == "copy_rate")
     assert score.settings == {"expected": 0.01, "training": len(learnt)}
@@ -153,3 +167,12 @@ def test_any_setting_of_the_prior_goes_through_one_parameter(discrete: Model, di
         evaluate(discrete, digits, net, samples=10, limit=20, sampling={"hopp": 2})
     with pytest.raises(UsageError, match="--sampling top_k: given as --top-k as well"):
         evaluate(discrete, digits, net, samples=10, limit=20, sampling={"top_k": 2}, top_k=4)
+
+
+def test_pictures_are_priced_where_the_model_gives_a_likelihood(discrete: Model, digits: Dataset) -> None:
+    found = evaluate(discrete, digits, limit=20, likelihood=7)
+    score = next(score for score in found.scores if score.metric == "bits_per_token_prior")
+    assert score.n_real == 7
+    assert score.value == pytest.approx(4.0, abs=0.01)  # an untrained transformer says nothing of 16 codes
+    metrics = [score.metric for score in evaluate(discrete, digits, limit=20, likelihood=0).scores]
+    assert "bits_per_token_prior" not in metrics

@@ -94,7 +94,7 @@ def train(
     model = _trained(chosen, data, out, start)
     if not first_process():
         return Answer({})
-    return _answer(model, data, out, _evaluated(model, data))
+    return _answer(model, data, out, *_evaluated(model, data))
 
 
 def _trained(recipe: Recipe, data: str, out: Path, start: Path | None) -> Model:
@@ -102,15 +102,17 @@ def _trained(recipe: Recipe, data: str, out: Path, start: Path | None) -> Model:
         return run.train(recipe, data, out, start=start, show=show, reading=reading)
 
 
-def _evaluated(model: Model, data: str) -> Evaluation:
+def _evaluated(model: Model, data: str) -> tuple[Evaluation, str]:
+    """Scores, and the fingerprint of the pictures that they are of."""
     channels, height, width = model.spec.shape
     with progress("held-out pictures") as tell:
         heldout = open_dataset(data, model.recipe.data, "heldout", shape=(channels, height, width), progress=tell)
-        return evaluate(model, heldout, limit=BRIEF, progress=tell)
+        return evaluate(model, heldout, limit=BRIEF, likelihood=0, progress=tell), heldout.fingerprint
 
 
-def _answer(model: Model, data: str, out: Path, found: Evaluation) -> Answer:
+def _answer(model: Model, data: str, out: Path, found: Evaluation, stamp: str) -> Answer:
     about: dict[str, Any] = {"run": out, "fingerprint": model.fingerprint, "data": data, "part": "heldout"}
+    about["data_fingerprint"] = stamp
     _scores.write(out / "evaluation.json", found, about)
     report.write(out)
     samples = sorted((out / "samples").glob("*.png")) if (out / "samples").is_dir() else []

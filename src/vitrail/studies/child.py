@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 
 from vitrail import durable
-from vitrail.data.dataset import open_dataset
+from vitrail.data.dataset import Dataset, open_dataset
 from vitrail.errors import Interrupted, VitrailError
 from vitrail.model.model import Model
 from vitrail.model.recipe import parse
@@ -83,8 +83,11 @@ def work(job: Job) -> Outcome:
     folder = Path(job.folder)
     with displayed() as show:
         model = training.train(parse(job.recipe), job.source, folder, show=show)
-    scores = _scores(model, job)
+    channels, height, width = model.spec.shape
+    heldout = open_dataset(job.source, model.recipe.data, "heldout", shape=(channels, height, width))
+    scores = _scores(model, job, heldout)
     about = {"run": job.folder, "fingerprint": model.fingerprint, "data": job.source, "part": "heldout"}
+    about["data_fingerprint"] = heldout.fingerprint
     with durable.storing(folder / "evaluation.json"):
         content = json.dumps({**about, "scores": scores}, indent=1)
         durable.write_file(folder / "evaluation.json", content.encode(), through=True)
@@ -145,13 +148,11 @@ def _read(told: str, code: int, stopped: bool) -> Outcome:
     return Outcome("failed", f"its process ended {how}")
 
 
-def _scores(model: Model, job: Job) -> list[dict[str, Any]]:
+def _scores(model: Model, job: Job, heldout: Dataset) -> list[dict[str, Any]]:
     """Printed scores of the held-out part; a value that is not finite becomes None, as JSON knows none."""
-    channels, height, width = model.spec.shape
-    heldout = open_dataset(job.source, model.recipe.data, "heldout", shape=(channels, height, width))
     net = None if job.features is None else load_features(Path(job.features)).to(model.device)
     samples = min(SAMPLES, len(heldout)) if model.prior is not None else 0
-    found = evaluate(model, heldout, net, samples=samples)
+    found = evaluate(model, heldout, net, samples=samples, likelihood=0)
     printed: list[dict[str, Any]] = json.loads(json.dumps(found.printed()), parse_constant=lambda _: None)
     return printed
 

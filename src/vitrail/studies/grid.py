@@ -44,12 +44,12 @@ class Cell:
     def name(self) -> str:
         """The same as the name of a folder."""
         plain = re.sub(r"[^\w.=+-]", "_", self.told)[:LONGEST]
-        return plain if plain == self.told.replace(" ", "_") else f"{plain}-{_digest(self.told)[:8]}"
+        return plain if plain == self.told.replace(" ", "_") else f"{plain}-{digest(self.told)[:8]}"
 
     @property
     def digest(self) -> str:
         """What a cell is known by: changes with any field of its recipe."""
-        return _digest(self.recipe.printed() if self.recipe else [dict(self.settings), self.seed, self.mistakes])
+        return digest(self.recipe.printed() if self.recipe else [dict(self.settings), self.seed, self.mistakes])
 
 
 @dataclass(frozen=True)
@@ -200,5 +200,6 @@ def _pieces(text: str) -> list[str]:
     return [piece.strip() for piece in pieces]
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """Short name of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

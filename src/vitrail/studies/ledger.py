@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ class Result:
     steps: int = 0  # of its codec
     trained_seconds: float = 0.0  # of its codec
     scores: tuple[Mapping[str, Any], ...] = ()  # printed, with their protocols
+    cost: Mapping[str, float] = field(default_factory=dict)  # of a sample, where sampling is what is studied
 
     @property
     def told(self) -> str:

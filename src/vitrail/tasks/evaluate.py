@@ -15,6 +15,7 @@ from vitrail.metrics.protocol import Score
 from vitrail.model.model import Model
 from vitrail.networks.features import FeatureNet
 from vitrail.tasks._drawn import Drawn, drawn, hints
+from vitrail.tasks._likelihood import likelihood_scores, measure_of
 from vitrail.tasks._parameters import Data, Drawing, Features, Reported, Run, Seed, Training, chosen
 from vitrail.tasks._scores import codebook_scores, copy_score, fidelity_scores, recognition_scores, set_scores
 from vitrail.tasks._seen import Seen, featured, seen
@@ -49,12 +50,15 @@ def evaluate(
         int, Field(ge=0, description="how many samples to judge where there is a feature net; 0: none")
     ] = 10_000,
     limit: Annotated[int | None, Field(ge=2, description="judge by at most so many pictures; default: all")] = None,
+    likelihood: Annotated[
+        int, Field(ge=0, description="tell what a picture costs in nats and bits, by so many of them; 0: no")
+    ] = 1000,
     training: Training = None,
     seed: Seed = 0,
     progress: Reported = silent,
     **drawing: Unpack[Drawing],
 ) -> Evaluation:
-    """Score reconstructions of the pictures, the use of the codebook, and samples against the pictures.
+    """Score reconstructions of the pictures, the use of the codebook, their likelihood, and samples against the pictures.
 
     Without a feature net sets of pictures are not compared, so nothing is sampled. Where the prior wants a condition, the samples
     are what the data's own pictures, degraded, could be, in turn. Copies are looked for among the training pictures where these
@@ -68,21 +72,25 @@ def evaluate(
         first = hints(model, data, 0, 1, seed)
         model.draw(1, seed=seed, condition=first, **settings)  # unknown settings are refused before the work
     wanted = min(len(data), limit or len(data))
+    priced = min(wanted, likelihood) if measure_of(model, seed) is not None else 0
     looking = training is not None and count > 0 and wanted >= LEAST_UNSEEN
-    whole = wanted + count + (len(training) if training is not None and looking else 0)
+    seen_and_priced = wanted + priced
+    whole = seen_and_priced + count + (len(training) if training is not None and looking else 0)
     real = seen(model, data, features, wanted, lambda done: progress(done, whole))
     scores = [*fidelity_scores(model, real), *codebook_scores(model, real)]
+    if priced:
+        scores += likelihood_scores(model, data, priced, seed, lambda done: progress(wanted + done, whole))
     if features is None:
         return Evaluation(tuple(scores))
     if real.x_hat_features is not None:
         scores += set_scores(model, real, real.x_hat_features, "reconstruction_", features, seed, {})
     if not count:
         return Evaluation(tuple(scores))
-    fake = drawn(model, features, data, count, seed, settings, lambda done: progress(wanted + done, whole))
+    fake = drawn(model, features, data, count, seed, settings, lambda done: progress(seen_and_priced + done, whole))
     scores += sample_scores(model, real, fake, features, seed)
     found = None
     if training is not None and looking:
-        found = _copies(model, real, fake, training, features, lambda done, _: progress(wanted + count + done, whole))
+        found = _copies(model, real, fake, training, features, lambda done, _: progress(seen_and_priced + count + done, whole))
         scores.append(copy_score(model, real, fake, found, features, seed, len(training)))
     return Evaluation(tuple(scores), fake.seconds / count, found)
 
