@@ -97,7 +97,7 @@ class Facts:
 
     @cached_property
     def counts(self) -> Tensor | None:
-        """(Q, K) how often each code occurs in the training set; None without codes, before they are known, or if none were kept."""
+        """(Q, K) how often each code occurs in the training set; None where there are none, or not yet, or not kept."""
         if not self.latent.size or not self._latents.exists():
             return None
         with safetensors.safe_open(self._latents, "pt") as file:
