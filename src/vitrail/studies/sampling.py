@@ -150,16 +150,17 @@ def settings(cell: Cell | Result) -> dict[str, Any]:
 
 
 def _tried(model: Model, cell: Cell, held: Result, judge: Judge, real: Seen) -> Result:
-    chosen = settings(cell)
+    assert cell.recipe is not None
+    tried = Model(cell.recipe, model.spec, model.codec, model.prior)  # whose settings may also be null
     started = time.perf_counter()
     try:
-        with torch.inference_mode(), _counted(model.prior) as rows:
-            first = hints(model, judge.data, 0, WARM, judge.seed)
-            model.draw(WARM, seed=judge.seed, condition=first, **chosen)
+        with torch.inference_mode(), _counted(tried.prior) as rows:
+            first = hints(tried, judge.data, 0, WARM, judge.seed)
+            tried.draw(WARM, seed=judge.seed, condition=first)
     except UsageError as error:
         return replace(held, state="failed", error="; ".join(str(error).splitlines()))
-    fake = drawn(model, judge.net, judge.data, judge.samples, judge.seed, chosen, lambda done: None)
-    scores = [score.printed() for score in sample_scores(model, real, fake, judge.net, judge.seed)]
+    fake = drawn(tried, judge.net, judge.data, judge.samples, judge.seed, {}, lambda done: None)
+    scores = [score.printed() for score in sample_scores(tried, real, fake, judge.net, judge.seed)]
     cost = {SECONDS: fake.seconds / judge.samples, CALLS: rows[0] / WARM}
     spent = held.seconds + time.perf_counter() - started
     printed = json.loads(json.dumps(scores), parse_constant=lambda _: None)
