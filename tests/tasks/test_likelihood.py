@@ -16,6 +16,7 @@ from vitrail.bottlenecks import gaussian
 from vitrail.codecs.codec import Codec
 from vitrail.data.config import DataConfig
 from vitrail.data.dataset import Dataset, open_dataset
+from vitrail.data.loader import in_order
 from vitrail.metrics.protocol import Score
 from vitrail.model.model import Model
 from vitrail.objectives.reconstruction import gaussian as gaussian_likelihood
@@ -238,3 +239,13 @@ def test_discretized_logistic_gives_bits_of_8_bit_values(grey: Dataset) -> None:
     scores = scored(model, grey, 4, draws=4)
     assert scores["bits_per_dimension"].settings["values"] == 256
     assert 0 < scores["bits_per_dimension"].value < 20
+
+
+def test_a_fresh_flow_takes_pixels_for_normal_noise(grey: Dataset) -> None:
+    """Its net says that nothing moves, so that z is as likely as the noise it would have begun as."""
+    model = built(grey, "flow", denoiser={"name": "unet", "width": 16, "blocks": 1}, prior__likelihood_steps=40)
+    scores = scored(model, grey, 4)
+    x = dequantised(torch.stack([each.x for each in in_order(grey, 4)][:1])[0], 0, range(4))
+    z = 2 * x.double() - 1  # fresh: mean 0, std 1
+    cost = 0.5 * z.square() + 0.5 * math.log(2 * math.pi) - math.log(2 / 256)
+    assert scores["nats"].value == pytest.approx(float(cost.flatten(1).sum(1).mean()), rel=1e-3)

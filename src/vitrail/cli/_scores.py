@@ -28,6 +28,15 @@ def write(path: Path, evaluation: Evaluation, about: dict[str, Any]) -> None:
     durable.write_file(path, content.encode(), through=True)
 
 
+def read(path: Path, fingerprint: str) -> tuple[dict[str, Any], Evaluation] | None:
+    """What `write` wrote of the model with this fingerprint; None where there is nothing of it."""
+    told = json.loads(path.read_text()) if path.exists() else {}
+    if told.pop("fingerprint", None) != fingerprint:
+        return None
+    scores = tuple(map(Score.parse, told.pop("scores")))
+    return {**told, "fingerprint": fingerprint}, Evaluation(scores)
+
+
 def value(score: Score) -> str:
     """With its unit."""
     number = figure(score.metric, score.value)

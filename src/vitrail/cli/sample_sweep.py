@@ -1,8 +1,9 @@
 """Try settings of the sampler and keep the best: quality against cost.
 
 Draws samples with every combination of the settings named, scores them against real pictures through a feature net, and times
-them. The table and the picture are in DIR; the same command again goes on where it was, and more values keep what is done. The cheapest combination within 2 % of the lowest Frechet distance becomes the model's default, which changes
-its fingerprint; --no-store leaves the model as it is.
+them. The table and the picture are in DIR; the same command again goes on where it was, and more values keep what is done.
+The cheapest combination within 2 % of the lowest Frechet distance becomes the model's default, which changes its
+fingerprint; --no-store leaves the model as it is.
 
     vitrail sample-sweep runs/faces --features features/faces --over sampler=dpmpp_2m,heun --over steps=10,20,50
     vitrail sample-sweep runs/faces --features features/faces --over sampler,steps,guidance

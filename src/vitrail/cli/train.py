@@ -94,7 +94,8 @@ def train(
     model = _trained(chosen, data, out, start)
     if not first_process():
         return Answer({})
-    return _answer(model, data, out, *_evaluated(model, data))
+    about, found = _evaluated(model, data, out)
+    return _answer(about, found, out)
 
 
 def _trained(recipe: Recipe, data: str, out: Path, start: Path | None) -> Model:
@@ -102,23 +103,28 @@ def _trained(recipe: Recipe, data: str, out: Path, start: Path | None) -> Model:
         return run.train(recipe, data, out, start=start, show=show, reading=reading)
 
 
-def _evaluated(model: Model, data: str) -> tuple[Evaluation, str]:
-    """Scores, and the fingerprint of the pictures that they are of."""
+def _evaluated(model: Model, data: str, out: Path) -> tuple[dict[str, Any], Evaluation]:
+    """What was scored, and the scores; those that are there already of the same model stay."""
+    if (there := _scores.read(out / "evaluation.json", model.fingerprint)) is not None:
+        return there
     channels, height, width = model.spec.shape
     with progress("held-out pictures") as tell:
         heldout = open_dataset(data, model.recipe.data, "heldout", shape=(channels, height, width), progress=tell)
-        return evaluate(model, heldout, limit=BRIEF, likelihood=0, progress=tell), heldout.fingerprint
-
-
-def _answer(model: Model, data: str, out: Path, found: Evaluation, stamp: str) -> Answer:
+        priced = BRIEF if not model.codec.learns and model.codec.bottleneck.size else 0  # one pass each
+        found = evaluate(model, heldout, limit=BRIEF, likelihood=priced, progress=tell)
     about: dict[str, Any] = {"run": out, "fingerprint": model.fingerprint, "data": data, "part": "heldout"}
-    about["data_fingerprint"] = stamp
+    about["data_fingerprint"] = heldout.fingerprint
     _scores.write(out / "evaluation.json", found, about)
     report.write(out)
+    return about, found
+
+
+def _answer(about: dict[str, Any], found: Evaluation, out: Path) -> Answer:
     samples = sorted((out / "samples").glob("*.png")) if (out / "samples").is_dir() else []
     paths = {"model": out / "model", "report": out / "report.html", "pictures": out / "samples"}
     there = {name: path for name, path in paths.items() if path.exists()}
-    told: list[str | Table] = [_scores.table(found), "", *(f"{name:9} {path}" for name, path in there.items())]
+    told: list[str | Table] = [_scores.table(found), ""] if found.scores else []
+    told += [f"{name:9} {path}" for name, path in there.items()]
     findings = checkup.read(out)
     told += [f"finding   {finding}" for finding in findings]
     facts = {**about, **there, "samples": samples, "evaluation": out / "evaluation.json", "scores": found.printed()}

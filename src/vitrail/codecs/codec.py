@@ -117,8 +117,8 @@ class Codec(nn.Module):
 
     @property
     def learns(self) -> bool:
-        """Whether there is anything in it to train."""
-        return any(weight.requires_grad for weight in self.parameters())
+        """Whether it has weights: where it has none, latents are the data itself, at no cost."""
+        return next(self.parameters(), None) is not None
 
     def latent_spec(self) -> LatentSpec:
         """Shapes of the latent of one sample of the codec's own shape."""

@@ -225,7 +225,7 @@ class Continuous(Prior):
 
     def room(self, grid: tuple[int, ...]) -> int:
         """The maps inside the net count, whose size is that of the grid, whatever the channels of z."""
-        return max(1, prod(side * self.spec.factor for side in grid) // 2)
+        return prod(side * self.spec.factor for side in grid)
 
     def _denoising(self, x: Tensor, n: Tensor, given: Given) -> dict[str, Tensor]:
         config, share = self.config, levels.spread(len(x), x.device)

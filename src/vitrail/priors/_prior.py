@@ -76,4 +76,6 @@ class Prior(nn.Module):
 def unconditional(prior: Config, conditional: bool) -> None:
     """Raises UsageError where a prior that knows no conditions is to be given one."""
     if conditional:
-        raise UsageError(f"the {prior.part()} prior takes no condition; use prior=autoregressive, masked or flow, or condition=null")
+        raise UsageError(
+            f"the {prior.part()} prior takes no condition; use prior=autoregressive, masked or flow, or condition=null"
+        )

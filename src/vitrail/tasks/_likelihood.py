@@ -60,7 +60,7 @@ class Measure:
     noisy: bool = False  # by noise that belongs to seed and picture
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def likelihood_scores(
     model: Model, data: Dataset, wanted: int, seed: int, report: Callable[[int], None], draws: int = DRAWS
 ) -> list[Score]:

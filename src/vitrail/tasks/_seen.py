@@ -26,7 +26,7 @@ HIGHEST = 100.0  # dB; a picture without any error would make a mean infinite
 
 @dataclass(frozen=True)
 class Seen:
-    """What was measured on N pictures; of reconstructions nothing where the model has no encoder."""
+    """What was measured on N pictures; of reconstructions nothing where the model makes none that differ."""
 
     n: int
     space: tuple[int, ...]

@@ -90,7 +90,9 @@ def evaluate(
     scores += sample_scores(model, real, fake, features, seed)
     found = None
     if training is not None and looking:
-        found = _copies(model, real, fake, training, features, lambda done, _: progress(seen_and_priced + count + done, whole))
+        found = _copies(
+            model, real, fake, training, features, lambda done, _: progress(seen_and_priced + count + done, whole)
+        )
         scores.append(copy_score(model, real, fake, found, features, seed, len(training)))
     return Evaluation(tuple(scores), fake.seconds / count, found)
 

@@ -101,5 +101,5 @@ def _protocol(score: Score) -> str:
     if score.features:
         told.append(f"features {score.features} ({(score.features_sha256 or 'no checksum')[:12]})")
     told += [f"seed {score.seed}"] if score.seed is not None else []
-    told += [f"{key} {value}" for key, value in score.settings.items() if value is not None]
+    told += [f"{key} {value}" for key, value in {**score.settings, **score.model}.items() if value is not None]
     return ", ".join([*told, f"vitrail {score.version}"])
