@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from vitrail import catalog
-from vitrail.model.build import build_codec, build_prior, check
+from vitrail.model.build import build_codec, build_prior, check, fitted
 from vitrail.model.recipe import Recipe, override, read_settings
 from vitrail.model.weight import current
 from vitrail.training import run
@@ -105,6 +105,19 @@ def test_it_builds_for_every_shape_of_picture(name: str, shape: tuple[int, ...])
     z = torch.randn(2, *prior.spec.shape) if codec.encoder is None else codec.encode(torch.rand(2, *shape)).z
     assert tuple(z.shape[1:]) == prior.spec.shape
     assert codec.decode(z, shape[1:]).shape == (2, *shape)
+
+
+@pytest.mark.parametrize("prior", ["flow", "mixture"])
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("gan") or name.startswith("v")])
+def test_its_prior_can_be_exchanged(name: str, prior: str) -> None:
+    """Its denoiser comes and goes with it, of a kind that suits the latent; generators alone want noise."""
+    spec = DataSpec(shape=(1, 28, 28), classes=("a", "b"))
+    recipe = fitted(
+        override(load(name), {"prior": prior, "adversarial.dreams": False} if "vae-gan" in name else {"prior": prior}),
+        spec,
+    )
+    check(recipe, spec)
+    assert (recipe.denoiser is not None) == (prior == "flow")
 
 
 @pytest.mark.parametrize("name", NAMES)

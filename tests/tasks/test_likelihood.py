@@ -125,10 +125,11 @@ def density(data: Dataset, uniform: bool) -> Model:
     return model
 
 
-def test_the_uniform_density_pays_eight_bits(grey: Dataset) -> None:
+def test_a_uniform_density_pays_the_bits_of_its_width(grey: Dataset) -> None:
+    """255 of the widths that a value is spread over fit between the lowest and the highest."""
     scores = scored(density(grey, uniform=True), grey)
-    assert scores["bits_per_dimension"].value == pytest.approx(8, rel=1e-6)
-    assert scores["bits_per_dimension"].settings["dequantisation"] == "uniform"
+    assert scores["bits_per_dimension"].value == pytest.approx(math.log2(255), rel=1e-6)
+    assert scores["bits_per_dimension"].settings["dequantisation"] == "uniform, centred"
     assert scores["bits_per_dimension"].seed == 0
 
 
@@ -138,19 +139,19 @@ def test_a_density_changes_by_the_slope_of_the_map_to_z(grey: Dataset) -> None:
     measure = measure_of(model, seed=3)
     assert measure is not None
     found = measure.nats(Pictures(x, torch.full((6,), -1), range(6)))["nats"]
-    place = 256 * dequantised(x.double(), 3, range(6))  # in [0, 256]
-    by_hand = -Normal(128 * (1 - 0.3), 128 * 0.7).log_prob(place).flatten(1).sum(1)
+    place = 255 * dequantised(x.double(), 3, range(6))  # in [-0.5, 255.5]
+    by_hand = -Normal(127.5 * (1 - 0.3), 127.5 * 0.7).log_prob(place).flatten(1).sum(1)
     torch.testing.assert_close(found, by_hand, rtol=1e-5, atol=0)
 
 
-def test_dequantised_values_stay_in_their_256th_and_belong_to_seed_and_number() -> None:
+def test_dequantised_values_stay_beside_their_own_and_belong_to_seed_and_number() -> None:
     x = torch.arange(256).view(1, 1, 16, 16).expand(2, -1, -1, -1).float() / 255
     moved = dequantised(x.double(), 0, [4, 9])
-    assert torch.equal((256 * moved).floor(), (255 * x).round().double())
+    assert torch.equal((255 * moved).round(), (255 * x).round().double())
     assert not torch.equal(moved[0], moved[1])
     assert torch.equal(dequantised(x[:1].double(), 0, [9]), moved[1:])
     assert not torch.equal(dequantised(x[:1].double(), 1, [9]), moved[1:])
-    assert (256 * moved - 255 * x).mean().item() == pytest.approx(0.5, abs=0.05)
+    assert (255 * (moved - x)).mean().item() == pytest.approx(0, abs=0.05)
 
 
 SLOPE, START, SIGMA = torch.tensor([0.5, -0.3, 0.2, 0.1]), torch.tensor([0.4, 0.6, 0.5, 0.5]), 0.25
@@ -247,5 +248,5 @@ def test_a_fresh_flow_takes_pixels_for_normal_noise(grey: Dataset) -> None:
     scores = scored(model, grey, 4)
     x = dequantised(torch.stack([each.x for each in in_order(grey, 4)][:1])[0], 0, range(4))
     z = 2 * x.double() - 1  # fresh: mean 0, std 1
-    cost = 0.5 * z.square() + 0.5 * math.log(2 * math.pi) - math.log(2 / 256)
+    cost = 0.5 * z.square() + 0.5 * math.log(2 * math.pi) - math.log(2 / 255)
     assert scores["nats"].value == pytest.approx(float(cost.flatten(1).sum(1).mean()), rel=1e-3)

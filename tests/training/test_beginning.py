@@ -108,11 +108,26 @@ def test_other_pictures_keep_what_does_not_depend_on_their_channels() -> None:
 def test_a_model_that_has_nothing_to_give_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     run.train(made(**{"training.steps": 1}), "digits", tmp_path / "first")
     mlp = override(catalog.find("recipes", "vae-dense").recipe(), {"training.steps": 1})
-    with pytest.raises(UsageError, match="nothing of a conv network for"):
+    with pytest.raises(UsageError, match="nothing of network=conv of the old model"):
         run.train(mlp, "digits", tmp_path / "second", start=tmp_path / "first")
     assert not (tmp_path / "second").exists()
     with pytest.raises(ModelError, match="no such folder"):
         run.train(mlp, "digits", tmp_path / "second", start=tmp_path / "nowhere")
+
+
+def test_a_prior_over_the_data_itself_goes_on_without_its_snapshot() -> None:
+    recipe = override(catalog.find("recipes", "flow").recipe(), {"denoiser.width": 16, "prior.guide": 0.3})
+    old, new = Model.build(recipe, SPEC), Model.build(override(recipe, {"training.seed": 1}), SPEC)
+    assert old.prior is not None
+    assert new.prior is not None
+    with torch.no_grad():
+        for weight in old.prior.parameters():
+            weight += 1
+    old.prior.at(0.5)
+    assert take_over(old, new.codec, new.prior) == []
+    held, passed = old.prior.state_dict(), new.prior.state_dict()
+    assert all(torch.equal(held[name], passed[name]) for name in held if name.startswith("net."))
+    assert bool(held["taken"]) and not bool(passed["taken"])
 
 
 @pytest.fixture(scope="module")

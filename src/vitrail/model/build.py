@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from vitrail import catalog
 from vitrail.codecs.codec import Codec
 from vitrail.errors import UsageError
-from vitrail.model.recipe import SLOTS, Recipe
+from vitrail.model.recipe import SLOTS, Recipe, denoises
 from vitrail.networks.denoiser import mlp, unet
 from vitrail.networks.discriminator._discriminator import Discriminator
 from vitrail.objectives.adversarial._adversarial import PENALTIES, Adversarial
@@ -43,21 +42,15 @@ def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior | None:
     """The prior of a recipe over the latents of this codec; None where it has none. Raises UsageError where they do not fit."""
     if recipe.condition is not None and recipe.prior is None:
         raise UsageError("a condition is a hint for the prior, but this recipe has none; use condition=null")
-    if recipe.denoiser is not None and not denoises(recipe):
+    if recipe.denoiser is not None and not denoises(recipe.prior):
         named = "a recipe without a prior" if recipe.prior is None else f"prior={recipe.prior.part()}"
         raise UsageError(f"{named} learns with no denoiser; use denoiser=null, or prior=flow or diffusion")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed + 1)
         conditional = recipe.condition is not None
-        denoiser = [recipe.denoiser] if denoises(recipe) else []
+        denoiser = [recipe.denoiser] if denoises(recipe.prior) else []
         prior: Prior | None = built(recipe.prior, codec.latent_spec(), len(spec.classes), conditional, *denoiser)
     return prior
-
-
-def denoises(recipe: Recipe) -> bool:
-    """Whether the recipe's prior learns with a denoiser."""
-    prior: Any = recipe.prior
-    return prior is not None and "denoiser" in signature(prior.build).parameters
 
 
 def build_regulariser(recipe: Recipe, codec: Codec) -> Regulariser | None:
@@ -84,12 +77,11 @@ def build_game(recipe: Recipe, spec: DataSpec) -> tuple[Discriminator, Adversari
 def fitted(recipe: Recipe, spec: DataSpec) -> Recipe:
     """The recipe with everything filled in that it leaves to the size of the data."""
     network: Any = recipe.network
-    recipe = recipe.model_copy(update={"network": network.fitted(spec)})
-    if not denoises(recipe):
-        return recipe
-    return recipe.model_copy(
-        update={"denoiser": recipe.denoiser or (unet.Config() if network.stride else mlp.Config())}
-    )
+    network = network.fitted(spec)
+    parts = {"network": network}
+    if denoises(recipe.prior):
+        parts["denoiser"] = recipe.denoiser or (unet.Config() if network.stride else mlp.Config())
+    return recipe.model_copy(update=parts)
 
 
 def check(recipe: Recipe, spec: DataSpec) -> None:

@@ -150,7 +150,10 @@ class Model:
         Row i is sample number first + i of the seed; label and settings as in `draw`. Raises UsageError where the prior fills
         no gaps, DataError for what are no codes of this model.
         """
-        known = torch.as_tensor(known, device=self.device).long()
+        known = torch.as_tensor(known, device=self.device)
+        if known.is_floating_point():
+            raise DataError("codes are whole numbers, -1 where unknown, got floats")
+        known = known.long()
         self._check_latent(known.clamp_min(0), discrete=True)
         prior, numbers = self._prior(), torch.arange(first, first + len(known))
         chosen, labels = self._settings(settings), self.labels(label, numbers.tolist())

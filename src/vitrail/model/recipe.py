@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from inspect import signature
 from typing import Any, Literal
 
 import yaml
@@ -229,7 +230,15 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     _weigh_anew(tree, recipe)
     for path, value in (change for change in outside_in if change not in parts):
         _put(tree, path.split("."), value)
-    return parse(tree)
+    made = parse(tree)
+    if made.prior == recipe.prior or denoises(made.prior) or any(path.startswith("denoiser") for path in changes):
+        return made
+    return made.model_copy(update={"denoiser": None})  # it went with the prior
+
+
+def denoises(prior: Any) -> bool:
+    """Whether a prior's Config builds one that learns with a denoiser; None does not."""
+    return prior is not None and "denoiser" in signature(prior.build).parameters
 
 
 def successor(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

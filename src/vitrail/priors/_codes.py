@@ -52,7 +52,7 @@ def check_grid(part: str, spec: LatentSpec, grid: tuple[int, ...] | None) -> Non
     if grid not in (None, spec.grid):
         own = "x".join(map(str, spec.grid))
         raise UsageError(
-            f"the {part} prior knows grids of {own} codes only; leave the size out, or train prior=autoregressive"
+            f"the {part} prior knows grids of {own} codes only; leave the size out, or train prior=autoregressive or pixelcnn"
         )
 
 

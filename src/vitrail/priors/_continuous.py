@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +80,8 @@ class Continuous(Prior):
     """
 
     trains = True
-    likelihood = "exact"
+    likelihood: Literal["none", "exact", "bound"] = "exact"
+    of_its_run = ("guide.", "taken")
     taken: Tensor  # scalar bool: whether `guide` holds what it is to
 
     def __init__(
@@ -93,6 +94,8 @@ class Continuous(Prior):
                 "use predicts=v, or path=linear"
             )
         self.config, self.spec, self.classes, self.conditional = config, spec, classes, conditional
+        if conditional:
+            self.likelihood = "none"
         self.few_steps, self.path = few_steps, path.path(config.path)
         channels, *space = spec.shape
         inputs = channels * (1 + conditional + config.self_conditioning)
@@ -162,7 +165,8 @@ class Continuous(Prior):
         """
         net = self.guide if snapshot else self.net
         clock = [self.path.time(level.sigma) for level in leaps]
-        sizes = {here: now - then for here, now, then in zip(leaps, clock, clock[1:], strict=False)}
+        told = ((here, now - then) for here, now, then in zip(leaps, clock, clock[1:], strict=False))
+        sizes = {here: size if size > 2**-LONGEST else 0.0 for here, size in told}  # as in training
         before: Tensor | None = None
 
         def denoise(z: Tensor, level: Level) -> Tensor:
@@ -195,6 +199,8 @@ class Continuous(Prior):
         assert isinstance(settings, Settings)
         assert (condition is not None) == self.conditional
         settings.check(self.path, self.few_steps, self.guide is not None)
+        if self.config.self_conditioning and settings.interval and settings.guidance != 1:
+            raise UsageError("a self-conditioned prior is guided everywhere or nowhere; leave the interval out")
         solver, line = settings.solver(), settings.levels(self.path)
         space = tuple(side * self.spec.factor for side in (self.spec.grid if grid is None else grid))
         shape = (self.spec.shape[0], *space)
@@ -208,11 +214,13 @@ class Continuous(Prior):
             raise UsageError(f"the {self.config.part()} prior draws no latents of shape {shape}: {error}") from None
 
     def nats(self, latent: Latent, label: Tensor, seed: int, numbers: Sequence[int]) -> Tensor:
-        """Minus the log density of z, with no hint, along the ordinary differential equation that sampling solves too.
+        """Minus the log density of z, where there are no hints, along the ordinary differential equation that sampling solves too.
 
         Right up to the error of `likelihood_steps` of its solver and, where z has more values than `likelihood_probes`, up to noise
         without bias. z is taken for data under noise of the lowest sigma that was learnt.  Song et al. 2021b, appendix D.2.
         """
+        if self.conditional:
+            raise UsageError("a prior that takes a condition gives no likelihood without one")
         x, probes = latent.z.float(), None
         if x[0].numel() > self.config.likelihood_probes:
             shape = (self.config.likelihood_probes, *x.shape[1:])
@@ -270,6 +278,8 @@ class Continuous(Prior):
             return alone
         lowest, highest = settings.guided_from_to
         if settings.reference == "snapshot":
+            if not self.taken:  # a preview of a run that has not come so far
+                return alone
             return guided(alone, self.denoiser(given, snapshot=True, leaps=leaps), scale, (lowest, highest))
         both = self.denoiser(given.beside_none(), leaps=leaps)  # in one call, which a GPU answers as fast as half of it
 

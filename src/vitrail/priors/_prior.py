@@ -23,6 +23,7 @@ class Prior(nn.Module):
     fits: bool = False  # `fit` is to be called
     discrete: bool = False  # `draw` gives codes
     conditional: bool = False  # is given the latent of a hint: what the codec makes of a degraded picture
+    of_its_run: tuple[str, ...] = ()  # how names of tensors begin that another training does not begin with
     infills: bool = False  # `infill` is there
     likelihood: Literal["none", "exact", "bound"] = "none"  # what `nats` gives
     spec: LatentSpec  # of what it learns from

@@ -107,7 +107,7 @@ def measure_of(model: Model, seed: int, draws: int = DRAWS) -> Measure | None:
         settings = {**settings, "of": "codes", "codes": prior.spec.size, "tokens": tokens}
         return Measure(partial(of_codes, "nats_of_codes"), tokens, "bits_per_token_prior", settings, noisy)
     if isinstance(codec.encoder, Identity) and squeeze.channels == model.spec.channels:
-        settings |= {"values": 256, "dequantisation": "uniform"}
+        settings |= {"values": 256, "dequantisation": "uniform, centred"}
         return Measure(partial(_of_density, model, seed), values, "bits_per_dimension", settings, noisy=True)
     return None
 
@@ -144,24 +144,24 @@ def _of_codes(model: Model, seed: int, metric: str, given: Pictures) -> Nats:
 
 
 def _of_density(model: Model, seed: int, given: Pictures) -> Nats:
-    """A bound on minus the log-probability of 8-bit values: the density is averaged over each value's share of [0, 1].
+    """A bound on minus the log-probability of 8-bit values: the density is averaged over the surroundings of each value.
 
-    The value v is spread evenly over [v, v + 1] / 256. From there to the normalised z of the prior it is a linear map, by whose
-    slope the density changes.  Theis et al. 2016, "A note on the evaluation of generative models", section 3.1.
+    The value v is spread evenly over [v - 1/2, v + 1/2] / 255, around where training saw it. From there to the
+    normalised z of the prior it is a linear map, by whose slope the density changes.  Theis et al. 2016, "A note on the evaluation of generative models", section 3.1.
     """
     assert model.prior is not None
     latent = model.codec.encode(dequantised(given.x, seed, given.numbers))
-    slope = 2 / 256 / model.codec.std.double()  # (C,), of z by v
+    slope = 2 / 255 / model.codec.std.double()  # (C,), of z by v
     places = latent.z[0, 0].numel()
     density = model.prior.nats(latent, given.label, seed, given.numbers)
     return {"nats": density - places * slope.log().sum()}
 
 
 def dequantised(x: Tensor, seed: int, numbers: Sequence[int]) -> Tensor:
-    """8-bit values x (B, C, *S) in [0, 1], each moved to a place of its own 256th of [0, 1]."""
+    """8-bit values x (B, C, *S) in [0, 1], each moved by chance within half the distance to the next."""
     shape = tuple(x.shape[1:])
     within = np.stack([stream(seed, DEQUANTISE, number).random(shape) for number in numbers])
-    moved = ((255 * x.double()).round() + torch.from_numpy(within).to(x.device)) / 256
+    moved = ((255 * x.double()).round() + torch.from_numpy(within).to(x.device) - 0.5) / 255
     return moved.to(x.dtype)
 
 

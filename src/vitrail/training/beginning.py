@@ -34,16 +34,18 @@ def take_over(old: Model, codec: Codec, prior: Prior | None) -> list[str]:
 
     Weights fit where name, shape and type agree; a bottleneck's only all together, since codes go with their statistics.
     Of another bottleneck the projection is taken, as many channels as both have: a Gaussian's first ones are its means.
-    Raises UsageError where nothing of encoder and decoder fits.
+    Raises UsageError where nothing of encoder and decoder fits, or of the prior where the codec has no weights.
     """
     held, wanted = _tensors(old.codec, old.prior), _tensors(codec, prior)
     same_part = type(old.codec.bottleneck) is type(codec.bottleneck)
     whole = same_part and _kinds(held, "bottleneck.") == _kinds(wanted, "bottleneck.")
     alike = dict(_kinds(held).items() & _kinds(wanted).items())
     taken = {name for name in alike if name not in MEASURED and (whole or not name.startswith("bottleneck."))}
-    if not any(name.startswith(("encoder.", "decoder.")) for name in taken):
+    where = ("encoder.", "decoder.") if codec.learns else ("prior.",)
+    if not any(name.startswith(where) for name in taken):
+        has = f"network={old.recipe.network.part()} of the old model" if codec.learns else "the old model's prior"
         raise UsageError(
-            f"nothing of a {old.recipe.network.part()} network for {old.spec.shape} fits this recipe's; "
+            f"nothing of {has}, made for {old.spec.shape}, fits this recipe's; "
             "leave RECIPE and network out of the command, or --from"
         )
     for name in taken:
@@ -55,8 +57,9 @@ def take_over(old: Model, codec: Codec, prior: Prior | None) -> list[str]:
 
 def _tensors(codec: Codec, prior: Prior | None) -> Tensors:
     """All tensors by name; of a prior only where it is trained, since fitting forgets what was before."""
-    prior_tensors = prior.state_dict() if prior is not None and prior.trains else {}
-    return {**codec.state_dict(), **{f"prior.{name}": tensor for name, tensor in prior_tensors.items()}}
+    learnt = prior.state_dict() if prior is not None and prior.trains else {}
+    passed = {name: tensor for name, tensor in learnt.items() if prior is None or not name.startswith(prior.of_its_run)}
+    return {**codec.state_dict(), **{f"prior.{name}": tensor for name, tensor in passed.items()}}
 
 
 def _kinds(tensors: Tensors, prefix: str = "") -> dict[str, tuple[torch.Size, torch.dtype]]:

@@ -36,7 +36,6 @@ class Latents:
 
     latent: Tensor
     label: Tensor
-    seconds: float  # that encoding took
     condition: Tensor | None = None  # like `latent`
 
     def __len__(self) -> int:
@@ -81,7 +80,12 @@ def read(path: Path, codec: Codec, codes: bool = True) -> Latents:
         held = {name: file.get_tensor(name) for name in file.keys() if name not in ("mean", "std")}  # noqa: SIM118
     label = held.pop("label")
     wanted = {name: _wanted(latent, codec, codes) for name, latent in held.items()}
-    return Latents(wanted["latent"], label, _told(path)["seconds"], wanted.get("condition"))
+    return Latents(wanted["latent"], label, wanted.get("condition"))
+
+
+def seconds(path: Path) -> float:
+    """How long `make` took."""
+    return float(_told(path)["seconds"])
 
 
 def make(

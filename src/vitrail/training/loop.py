@@ -86,7 +86,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             state.finished = over and not state.refused_in_row  # the last step proves that the weights are good
 
             following = budget.progress(state.step + 0.5, (state.step + 0.5) * config.batch, state.seconds)
-            if passed(used, following) or state.finished:
+            if state.updates and (passed(used, following) or state.finished):
                 store.keep(pupil, state)
             if state.step % training.log == 0 or state.finished:
                 observed = {f"stats.{name}": value for name, value in job.module.observed().items()}

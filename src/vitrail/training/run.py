@@ -135,7 +135,7 @@ class Run:
     def begin(self, old: Model, codec: Codec, prior: Prior | None) -> None:
         """Take over the old model's weights. On resume the checkpoints replace them."""
         fresh = take_over(old, codec, prior)
-        if fresh and self.ranks.first and not any(self.out.glob("checkpoints/codec_step_*")):
+        if fresh and self.ranks.first and not any(self.out.glob("checkpoints/*_step_*")):
             logger.warning("begins with the weights of model %s; fresh: %s", old.fingerprint, ", ".join(fresh))
 
     def listen(self, done: str) -> None:
@@ -197,11 +197,11 @@ class Run:
                 self.ranks.first_does(partial(draw, prior, self.out / "samples" / "prior.png"))
             return prior
         loader = self.loader(config)
+        if allowed.unit == "seconds":
+            spent = latents.seconds(self.latent_file)
+            allowed = replace(allowed, amount=max(allowed.amount - spent, SMALLEST_STAGE))
         if codec.learns:
-            encoded = latents.read(self.latent_file, codec, prior.discrete)
-            if allowed.unit == "seconds":
-                allowed = replace(allowed, amount=max(allowed.amount - encoded.seconds, SMALLEST_STAGE))
-            stream = partial(encoded.stream, loader)
+            stream = partial(latents.read(self.latent_file, codec, prior.discrete).stream, loader)
         else:
             seed, degrade = recipe.training.seed, built(recipe.condition)
             stream = partial(latents.streamed, codec, loader, prior.discrete, seed, degrade)
