@@ -112,10 +112,7 @@ def test_it_builds_for_every_shape_of_picture(name: str, shape: tuple[int, ...])
 def test_its_prior_can_be_exchanged(name: str, prior: str) -> None:
     """Its denoiser comes and goes with it, of a kind that suits the latent; generators alone want noise."""
     spec = DataSpec(shape=(1, 28, 28), classes=("a", "b"))
-    recipe = fitted(
-        override(load(name), {"prior": prior, "adversarial.dreams": False} if "vae-gan" in name else {"prior": prior}),
-        spec,
-    )
+    recipe = fitted(override(load(name), {"prior": prior}), spec)
     check(recipe, spec)
     assert (recipe.denoiser is not None) == (prior == "flow")
 

@@ -127,7 +127,8 @@ def test_a_prior_over_the_data_itself_goes_on_without_its_snapshot() -> None:
     assert take_over(old, new.codec, new.prior) == []
     held, passed = old.prior.state_dict(), new.prior.state_dict()
     assert all(torch.equal(held[name], passed[name]) for name in held if name.startswith("net."))
-    assert bool(held["taken"]) and not bool(passed["taken"])
+    assert bool(held["taken"])
+    assert not bool(passed["taken"])
 
 
 @pytest.fixture(scope="module")

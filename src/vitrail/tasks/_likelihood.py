@@ -147,7 +147,8 @@ def _of_density(model: Model, seed: int, given: Pictures) -> Nats:
     """A bound on minus the log-probability of 8-bit values: the density is averaged over the surroundings of each value.
 
     The value v is spread evenly over [v - 1/2, v + 1/2] / 255, around where training saw it. From there to the
-    normalised z of the prior it is a linear map, by whose slope the density changes.  Theis et al. 2016, "A note on the evaluation of generative models", section 3.1.
+    normalised z of the prior it is a linear map, by whose slope the density changes.
+    Theis et al. 2016, "A note on the evaluation of generative models", section 3.1.
     """
     assert model.prior is not None
     latent = model.codec.encode(dequantised(given.x, seed, given.numbers))
