@@ -68,9 +68,12 @@ def trained(asked: argparse.Namespace, name: str, recipe: str, *words: str) -> P
 
 
 def evaluated(run: Path, name: str, *words: str) -> dict[str, float]:
-    """Scores of a run by metric; `words` are further ones of `vitrail evaluate`. What an earlier call found is read instead."""
-    file = run / f"{name}.json"
-    if not file.exists():
+    """Scores of a run by metric; `words` are further ones of `vitrail evaluate`.
+
+    What an earlier call found of the same model is read instead.
+    """
+    file, made = run / f"{name}.json", json.loads((run / "model" / "config.json").read_text())["fingerprint"]
+    if not file.exists() or json.loads(file.read_text())["fingerprint"] != made:
         vitrail("evaluate", str(run), "--out", str(file), *words)
     return {score["metric"]: score["value"] for score in json.loads(file.read_text())["scores"]}
 

@@ -32,7 +32,7 @@ Peer = Callable[[Tensor, float], tuple[Sampler, dict[str, Any]]]  # pictures (N,
 
 def made(peer: str, pictures: Tensor, seconds: float, samples: int, out: Path, threads: int, steps: int) -> Path:
     """A folder with a peer's samples and what is to be told of its training; made unless it is there."""
-    folder = out / f"{peer}-{seconds:g}s-{samples}"
+    folder = out / f"{peer}-{seconds:g}s-{threads}threads-{steps}steps-{samples}of{len(pictures)}"
     if (folder / "told.json").exists():
         return folder
     torch.set_num_threads(threads)

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from vitrail import catalog
 from vitrail.errors import UsageError
-from vitrail.model.build import build_codec, build_prior, check
-from vitrail.model.recipe import Recipe
+from vitrail.model.build import build_codec, build_prior, check, fitted
+from vitrail.model.recipe import Recipe, override
 from vitrail.types import DataSpec
 
 SPEC = DataSpec(shape=(1, 8, 8), classes=("a", "b"))
@@ -51,3 +52,21 @@ def test_parts_that_do_not_fit_are_named_before_anything_is_allocated(
 
 def test_checking_allocates_nothing(small_recipe: Make) -> None:
     check(small_recipe("vqvae").vary(bottleneck__size=1 << 40), SPEC)  # 16 TiB of codes
+
+
+LABELLED = [
+    name for name in catalog.names("priors") if "label_dropout" in catalog.find("priors", name).Config.model_fields
+]
+
+
+@pytest.mark.parametrize(("share", "known"), [(0.1, 2), (1.0, 0)])
+@pytest.mark.parametrize("name", LABELLED)
+def test_a_prior_that_is_never_told_classes_knows_none(name: str, share: float, known: int) -> None:
+    spec = DataSpec(shape=(1, 8, 8), classes=("ant", "bee"))
+    recipe = fitted(
+        override(catalog.find("recipes", "vqvae").recipe(), {"prior": name, "prior.label_dropout": share}), spec
+    )
+    with torch.device("meta"):
+        prior = build_prior(recipe, spec, build_codec(recipe, spec))
+    assert prior is not None
+    assert prior.classes == known

@@ -49,7 +49,8 @@ def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior | None:
         torch.manual_seed(recipe.training.seed + 1)
         conditional = recipe.condition is not None
         denoiser = [recipe.denoiser] if denoises(recipe.prior) else []
-        prior: Prior | None = built(recipe.prior, codec.latent_spec(), len(spec.classes), conditional, *denoiser)
+        classes = len(spec.classes) if getattr(recipe.prior, "label_dropout", 0) < 1 else 0  # never told, never learnt
+        prior: Prior | None = built(recipe.prior, codec.latent_spec(), classes, conditional, *denoiser)
     return prior
 
 
