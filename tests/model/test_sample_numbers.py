@@ -73,3 +73,15 @@ def test_a_sample_is_its_number(case: str) -> None:
     pictures = [image.to_uint8(made.decode(latent)) for latent in (together, apart)]
     assert torch.equal(*pictures)
     assert len({tuple(row.flatten().tolist()) for row in together}) > 1
+
+
+def test_another_precision_is_near_and_a_sample_is_still_its_number() -> None:
+    made = model("flow", ())
+    exact = made.sample(3, steps=4)
+    made.precision = "bf16"
+    near = made.sample(3, steps=4)
+    assert near.dtype == torch.float32
+    assert not torch.equal(near, exact)
+    torch.testing.assert_close(near, exact, atol=0.05, rtol=0)
+    assert torch.equal(image.to_uint8(made.sample(1, steps=4, first=2)), image.to_uint8(near[2:]))
+    made.precision = "fp32"
