@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 import shlex
 import sys
@@ -14,10 +15,18 @@ from typing import Any
 import pytest
 import torch
 import typer.main
+from torch import Tensor
 
 import vitrail
 from vitrail.data.config import DataConfig
 from vitrail.data.noise import generators
+from vitrail.model.model import Model
+from vitrail.model.recipe import override
+from vitrail.recipes import maskgit
+from vitrail.samplers.continuous import solver
+from vitrail.samplers.continuous._solver import Solver
+from vitrail.samplers.path import DATA, Level, path
+from vitrail.types import DataSpec
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -133,3 +142,43 @@ def test_the_degradation_of_the_walkthrough_works() -> None:
 
 def test_the_recipe_of_the_walkthrough_works() -> None:
     assert walkthrough("vqvae_fine").recipe().network.widths == (64,)
+
+
+def narrow(z: Tensor, level: Level) -> Tensor:
+    """The expected data where data is normal with standard deviation 1/2."""
+    return level.signal / 4 / spread(level) ** 2 * z
+
+
+def spread(level: Level) -> float:
+    """Standard deviation of such data at a level: all that changes along the exact solution."""
+    return math.hypot(level.signal / 2, level.noise)
+
+
+@pytest.mark.parametrize("along", ["rectified", "cosine"])
+def test_the_solver_of_the_walkthrough_is_what_it_declares(along: Any) -> None:
+    """Its order from pure noise, against the exact solution, and its calls down to data."""
+    found, z, errors = Solver.of(walkthrough("midpoint")), torch.ones(1, 1, dtype=torch.float64), []
+    for count in (40, 80):
+        levels = [path(along).level(1 - 0.9 * i / count) for i in range(count + 1)]
+        errors.append(float((found.sample(narrow, z, levels) - spread(levels[-1])).abs()))
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(found.order, abs=0.1)
+    calls: list[Level] = []
+
+    def counting(z: Tensor, level: Level) -> Tensor:
+        calls.append(level)
+        return narrow(z, level)
+
+    found.sample(counting, z, (Level(0.0, 1.0), Level(0.6, 0.8), DATA))
+    assert len(calls) == found.calls + 1
+    assert not found.stochastic
+    assert errors[0] < float((solver("euler").sample(narrow, z, levels) - spread(levels[-1])).abs())
+
+
+def test_the_gaps_of_the_docs_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"network.widths": [8, 8], "bottleneck.size": 16, "prior.width": 16, "prior.depth": 1, "prior.heads": 2}
+    model = Model.build(override(maskgit.recipe(), small), DataSpec(shape=(1, 28, 28), classes=("a", "b")))
+    monkeypatch.setattr(vitrail, "load", lambda path: model)
+    (source,) = fences(ROOT / "docs" / "concepts" / "masked.md", "python")
+    told: dict[str, Any] = {}
+    exec(source, told)
+    assert told["restored"].shape == told["pictures"].shape
