@@ -69,5 +69,8 @@ def _installed() -> Any:
 
 
 def _singular(folder: str) -> str:
+    """What a part of the folder is called."""
+    if folder == "samplers/continuous":
+        return "solver"
     last = folder.rpartition("/")[2]
     return last[:-1] if last.endswith("s") else last

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from vitrail import catalog
 from vitrail.data.modalities import image
 from vitrail.model import folder
+from vitrail.model.model import Model
 from vitrail.networks.features import packed, small
+from vitrail.types import DataSpec
 
 Vitrail = Callable[..., Any]  # the fixture of conftest.py
 
@@ -94,7 +97,10 @@ def test_a_setting_without_values_takes_the_usual_ones(vitrail: Vitrail, run: Pa
         ((), "--over is missing"),
     ],
 )
-def test_mistakes(vitrail: Vitrail, words: tuple[Any, ...], over: tuple[str, ...], part: str) -> None:
+def test_mistakes_are_told_before_pictures_are_read(
+    vitrail: Vitrail, words: tuple[Any, ...], over: tuple[str, ...], part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitrail.cli._judged.opened", lambda *given: pytest.fail("too late"))
     ran = vitrail(*words, *over)
     assert ran.code == 2
     assert part in ran.err
@@ -116,3 +122,42 @@ def test_the_study_is_kept_for_programs_and_as_a_picture(
     metrics = {score["metric"] for score in tree["cells"][0]["scores"]}
     assert metrics >= {"frechet", "kid", "precision", "recall"}
     assert image.read(tmp_path / "study" / "quality-cost.png").std() > 0
+
+
+def test_another_training_is_another_study(vitrail: Vitrail, run: Path, words: tuple[Any, ...]) -> None:
+    over = ("--over", "temperature=1", "--no-store")
+    assert vitrail(*words, *over).code == 0
+    trained = folder.load(run)
+    assert trained.prior is not None
+    for weight in trained.prior.parameters():
+        weight.data += 0.1
+    folder.save(trained, run)
+    ran = vitrail(*words, *over)
+    assert ran.code == 2
+    wanted = f"the model's weights have changed since this study; remove {run / 'sampling'} or give another --out"
+    assert wanted in ran.err
+
+
+@pytest.fixture
+def flow(tmp_path: Path) -> Path:
+    """Folder of an untrained flow of pixels, which knows no classes."""
+    small = {"denoiser": {"name": "unet", "width": 16, "blocks": 1}}
+    recipe = catalog.find("recipes", "flow").recipe().vary(**small)
+    folder.save(Model.build(recipe, DataSpec(shape=(1, 8, 8))), tmp_path / "flow")
+    return tmp_path / "flow"
+
+
+def test_solvers_are_known_by_one_name_and_guidance_wants_something_to_guide_by(
+    vitrail: Vitrail, flow: Path, net: Path
+) -> None:
+    words = ("sample-sweep", flow, "--features", net, "--data", "digits", "--samples", 64, "--limit", 64, "--no-store")
+    for over, part in (
+        ("sampler=foo,heun", "unknown solver 'foo' (there is: "),
+        ("guidance=1,2", "nothing to guide by"),
+    ):
+        ran = vitrail(*words, "--over", over)
+        assert ran.code == 2
+        assert part in ran.err
+    ran = vitrail(*words, "--over", "sampler=dpmpp_2m,dpmpp-2m", "--over", "steps=1", "--json")
+    assert ran.code == 0, ran.err
+    assert len(ran.facts["cells"]) == 1

@@ -16,7 +16,6 @@ from vitrail.types import LatentSpec
 LABEL = torch.tensor([-1])
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
-    ({"sampler": "dpmp-2m"}, "did you mean 'dpmpp-2m'"),
     ({"eta": 0.5}, "sampler=dpmpp-2m adds no noise, so it takes no eta; use ddim, ddpm or dpmpp-sde"),
     ({"sampler": "shortcut"}, "wants a few-step model: train with prior.few_steps=true"),
     ({"guidance": 2.0, "reference": "snapshot"}, "train with prior.guide=0.3"),
@@ -51,7 +50,16 @@ def test_eps_is_refused_where_a_path_ends_in_pure_noise(route: Any) -> None:
         diffusion.Config(path=route, predicts="eps").build(LatentSpec((2,)), 0, False, mlp.Config())
 
 
+def test_an_unknown_solver_is_told_with_those_there_are() -> None:
+    with pytest.raises(
+        ValidationError, match=r"unknown solver 'dpmp-2m'; did you mean 'dpmpp-2m'\? \(there is: "
+    ) as caught:
+        Settings(sampler="dpmp-2m")
+    assert "unipc), and shortcut for few-step models" in str(caught.value)
+
+
 def test_both_spellings_of_a_solver_are_one() -> None:
+    assert Settings(sampler="dpmpp_2m") == Settings(sampler="dpmpp-2m") == Settings()
     prior, label = exact(flow), torch.tensor([0, 1])
     one, other = (prior.draw(0, [0, 1], label, Settings(sampler=name)) for name in ("dpmpp_2m", "dpmpp-2m"))
     assert torch.equal(one, other)

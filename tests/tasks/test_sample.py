@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vitrail import catalog
 from vitrail.errors import UsageError
 from vitrail.model.model import Model
 from vitrail.tasks.sample import sample
+from vitrail.types import DataSpec
 
 
 def test_a_sample_depends_on_seed_and_number_only(discrete: Model) -> None:
@@ -63,3 +65,28 @@ def test_further_settings_come_as_a_mapping(discrete: Model) -> None:
     assert plain.settings == same.settings
     with pytest.raises(UsageError, match="no setting 'eta'"):
         sample(discrete, 3, sampling={"eta": 1.0})
+
+
+def test_where_there_is_nothing_to_guide_by_guidance_is_refused_and_the_recipes_own_is_none(discrete: Model) -> None:
+    spec = discrete.spec.model_copy(update={"classes": ()})
+    classless = Model.build(discrete.recipe, spec)
+    assert discrete.recipe.prior.sampling.guidance == 2.0  # type: ignore[union-attr]
+    drawn = sample(classless, 2)
+    assert drawn.settings["guidance"] == 1.0
+    again = sample(classless, 2, **drawn.story(0)["settings"])
+    assert torch.equal(again.pictures, drawn.pictures)
+    for call in (lambda: sample(classless, 2, guidance=1.5), lambda: classless.draw(1, guidance=1.5)):
+        with pytest.raises(UsageError, match="nothing to guide by: this model's prior knows no classes"):
+            call()
+
+
+def test_a_snapshot_is_something_to_guide_by() -> None:
+    small = {"denoiser": {"name": "unet", "width": 16, "blocks": 1}, "prior__guide": 0.3}
+    spec = DataSpec(shape=(1, 8, 8))
+    model = Model.build(catalog.find("recipes", "flow").recipe().vary(**small), spec)
+    given = {"guidance": 2.0, "reference": "snapshot"}
+    assert model.settings(given).model_dump()["guidance"] == 2.0
+    with pytest.raises(UsageError, match="nothing to guide by"):
+        model.settings({"guidance": 2.0})
+    with pytest.raises(UsageError, match=r"^sampler: unknown solver 'foo' \(there is: "):
+        model.settings({"sampler": "foo"})

@@ -62,6 +62,7 @@ def _rows(facts: Mapping[str, Any]) -> dict[str, str]:
     """The same for a person."""
     recipe, data, status = facts["recipe"], facts.get("data"), facts.get("status")
     rows = {"recipe": recipe["name"], **{slot: recipe[slot]["name"] for slot in SLOTS if recipe.get(slot)}}
+    rows |= _sampling(recipe)
     rows["fingerprint"] = facts["fingerprint"] or "none yet: training has not finished"
     if data:
         rows["data"] = f"{data['source']} (fingerprint {data['fingerprint']})"
@@ -70,6 +71,13 @@ def _rows(facts: Mapping[str, Any]) -> dict[str, str]:
     if status:
         rows["training"] = _training(status)
     return rows
+
+
+def _sampling(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """What samples are drawn with unless the user says otherwise; what is not set is left out."""
+    settings = (recipe.get("prior") or {}).get("sampling", {})
+    told = [f"{key}={value}" for key, value in settings.items() if value is not None]
+    return {"drawn with": " ".join(told)} if told else {}
 
 
 def _sizes(facts: Mapping[str, Any]) -> dict[str, str]:

@@ -5,7 +5,7 @@ them. The table and the picture are in DIR; the same command again goes on where
 The cheapest combination within 2 % of the lowest Frechet distance becomes the model's default, which changes its
 fingerprint; --no-store leaves the model as it is.
 
-    vitrail sample-sweep runs/faces --features features/faces --over sampler=dpmpp_2m,heun --over steps=10,20,50
+    vitrail sample-sweep runs/faces --features features/faces --over sampler=dpmpp-2m,heun --over steps=10,20,50
     vitrail sample-sweep runs/faces --features features/faces --over sampler,steps,guidance
 
 A setting that is named without values is tried with the usual ones.
@@ -87,18 +87,19 @@ def sample_sweep(
     """Try, print the table, store the best."""
     if features is None:
         raise UsageError("--features is missing; `vitrail features train` makes a net that judges samples")
-    model, net = folder.load(run), load_features(features)
+    model, judge = folder.load(run), Judge(load_features(features), samples, limit, seed)
     axes = []
     with Mistakes() as mistakes:
         for word in (*(over or ()), *(words or ())):
             with mistakes.noted():
                 axes += sampling.axes([word], model.recipe)
+    plan = sampling.planned(model, axes, judge)  # whose mistakes are told before pictures are read
     request = Request(model, run, {}, {"source": data})
     source = _judged.source(request, _run.folder_of(run))
     with progress("pictures") as tell:
-        judge = Judge(_judged.opened(source, request, part, tell), net, samples, limit, seed)
-    plan = sampling.planned(model, axes, judge)
-    done = sampling.sweep(model, plan, judge, source, out or (_run.folder_of(run) or run) / "sampling", tell=_told)
+        pictures = _judged.opened(source, request, part, tell)
+    place = out or (_run.folder_of(run) or run) / "sampling"
+    done = sampling.sweep(model, plan, judge, pictures, source, place, tell=_told)
     return _answer(done, model, run, store)
 
 

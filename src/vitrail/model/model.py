@@ -177,8 +177,8 @@ class Model:
     def settings(self, given: Mapping[str, Any]) -> Settings:
         """The recipe's settings with what the user gave, as samples are drawn with them; None means not given.
 
-        Where there is nothing to guide by, the recipe's guidance counts as none. Raises UsageError for a setting that the prior does
-        not know, a value that it does not take, and for guidance that was given there.
+        Where there is nothing to guide by, the recipe's guidance counts as none. Raises UsageError for a setting that the prior
+        does not know, a value that it does not take, and for guidance that was given there.
         """
         prior: Any = self.recipe.prior
         default: Settings = prior.sampling
@@ -201,10 +201,10 @@ class Model:
 
     def _steerable(self, settings: Any) -> bool:
         """Whether guidance, where there is any, has something to lead towards or away from."""
-        tree = settings.model_dump()
-        prior = self._prior()
-        known = prior.classes > 0 or prior.conditional
-        return known or tree.get("guidance", 1) == 1 or tree.get("reference") == "snapshot"
+        tree, prior = settings.model_dump(), self._prior()
+        if prior.classes or prior.conditional:
+            return True
+        return tree.get("guidance", 1) == 1 or tree.get("reference") == "snapshot"
 
     def labels(self, label: Label, numbers: Sequence[int]) -> Tensor:
         """(n,) class indices of the samples with these numbers, -1 for none.  Raises UsageError on an unknown class."""

@@ -46,6 +46,18 @@ class Settings(PriorSettings):
         None, description="lowest and highest sigma that guidance works at; null: everywhere"
     )
 
+    @field_validator("sampler")
+    @classmethod
+    def _canonical(cls, sampler: str) -> str:
+        """By the one name that it is stored and compared by: dpmpp_2m becomes dpmpp-2m."""
+        name = sampler.replace("_", "-")
+        if name != SHORTCUT:
+            try:
+                solver(name)
+            except UsageError as error:
+                raise ValueError(f"{error}, and {SHORTCUT} for few-step models") from None
+        return name
+
     @field_validator("interval")
     @classmethod
     def _rises(cls, interval: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -64,7 +76,7 @@ class Settings(PriorSettings):
         return self.sampler == SHORTCUT
 
     def solver(self) -> Solver:
-        """Raises UsageError for one that there is not, and for an eta that it has no use for."""
+        """Raises UsageError for an eta that it has no use for."""
         found = solver("euler" if self.leaps else self.sampler)
         if self.eta is not None and not found.stochastic:
             raise UsageError(f"sampler={self.sampler} adds no noise, so it takes no eta; use ddim, ddpm or dpmpp-sde")

@@ -108,9 +108,9 @@ def planned(
     return plan
 
 
-def examined(plan: Plan, problem: Callable[[Recipe], UsageError | None]) -> Plan:
-    """The plan with those cells marked that have a problem with the data. Raises UsageError as `planned` does."""
-    cells = [cell if cell.recipe is None else _marked(cell, problem(cell.recipe)) for cell in plan.cells]
+def examined(plan: Plan, problem: Callable[[Cell], UsageError | None]) -> Plan:
+    """The plan with those valid cells marked that have a problem even so. Raises UsageError as `planned` does."""
+    cells = [cell if cell.recipe is None else _marked(cell, problem(cell)) for cell in plan.cells]
     plan = replace(plan, cells=tuple(cells))
     refuse_hopeless(plan)
     return plan

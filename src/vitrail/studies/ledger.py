@@ -16,6 +16,7 @@ from vitrail.studies.grid import Cell, Plan, shown
 FORMAT = 1
 FILE = "sweep.json"
 MISSING = "unset"
+WEIGHTS = "weights"  # by which a study of a trained model knows it
 
 State = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
@@ -143,6 +144,10 @@ def _compare(earlier: Sweep, plan: Plan, origin: Origin) -> None:
     before, now = earlier.base, json.loads(json.dumps(plan.base, default=str))
     pairs = {key: (before.get(key, MISSING), now.get(key, MISSING)) for key in sorted(before.keys() | now.keys())}
     changed = [f"{key} {shown(was)}, now {shown(to)}" for key, (was, to) in pairs.items() if was != to]
+    if before.keys() & now.keys() >= {WEIGHTS} and before[WEIGHTS] != now[WEIGHTS]:
+        raise UsageError(
+            f"the model's weights have changed since this study; remove {earlier.out} or give another --out"
+        )
     if changed:
         told = "; ".join(changed[:3])
         raise UsageError(f"{earlier.out} holds another sweep ({told}); choose another --out, or the same settings")

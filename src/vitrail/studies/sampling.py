@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -51,9 +52,8 @@ USUAL: dict[str, tuple[Any, ...]] = {  # values tried of a setting that is named
 
 @dataclass(frozen=True)
 class Judge:
-    """What every cell is judged by."""
+    """What every cell is judged by, beside real pictures."""
 
-    data: Dataset
     net: FeatureNet
     samples: int
     limit: int | None  # real pictures at most
@@ -84,21 +84,23 @@ def planned(model: Model, wanted: Sequence[Axis], judge: Judge) -> Plan:
         raise UsageError("this model has no prior, so there is nothing to draw from")
     if not wanted:
         raise UsageError("--over is missing; give what to vary, for example --over steps=10,20,50 or --over steps")
-    plan = grid.planned(model.recipe, wanted, prior=True)
+    plan = grid.examined(grid.planned(model.recipe, wanted, prior=True), partial(_problem, model))
     sampling: Any = type(plan.recipe.prior).model_fields["sampling"].default  # type: ignore[union-attr]
     plain = override(plan.recipe, {PREFIX.removesuffix("."): sampling.model_dump(mode="json")})
-    told = {"weights": _digest(model), "samples": judge.samples, "limit": judge.limit, "seed": judge.seed}
+    told = {ledger.WEIGHTS: _digest(model), "samples": judge.samples, "limit": judge.limit, "seed": judge.seed}
     return replace(plan, recipe=plain, settings={**told, "features": judge.net.sha256})
 
 
-def sweep(model: Model, plan: Plan, judge: Judge, source: str, out: Path, tell: Tell | None = None) -> Sweep:
+def sweep(
+    model: Model, plan: Plan, judge: Judge, data: Dataset, source: str, out: Path, tell: Tell | None = None
+) -> Sweep:
     """Draw and score what the folder does not hold yet of a plan. A cell whose settings contradict each other is noted as failed.
 
     Raises UsageError for a folder of another study, DataError for other pictures than the model's, Interrupted (resumable).
     """
-    check_kind(model, judge.data)
+    check_kind(model, data)
     real: Seen | None = None
-    with ledger.claimed(out, plan, Origin(source, judge.data.fingerprint)) as found, stopping.watched() as stop:
+    with ledger.claimed(out, plan, Origin(source, data.fingerprint)) as found, stopping.watched() as stop:
         for i, cell in enumerate(plan.cells):
             held = found.results[cell.digest]
             if cell.recipe is None or held.state == "finished":
@@ -110,9 +112,9 @@ def sweep(model: Model, plan: Plan, judge: Judge, source: str, out: Path, tell: 
             if tell:
                 tell(i + 1, len(plan.cells), told(cell))
             if real is None:
-                count = min(len(judge.data), judge.limit or len(judge.data))
-                real = seen(model, judge.data, judge.net, count, lambda done: None, reconstruct=False)
-            found = found.noted(_tried(model, cell, held, judge, real))
+                count = min(len(data), judge.limit or len(data))
+                real = seen(model, data, judge.net, count, lambda done: None, reconstruct=False)
+            found = found.noted(_tried(model, cell, held, judge, data, real))
             ledger.write(found)
         write(found)
         return found
@@ -149,17 +151,26 @@ def settings(cell: Cell | Result) -> dict[str, Any]:
     return {key.removeprefix(PREFIX): value for key, value in cell.settings.items()}
 
 
-def _tried(model: Model, cell: Cell, held: Result, judge: Judge, real: Seen) -> Result:
+def _problem(model: Model, cell: Cell) -> UsageError | None:
+    """Why the model cannot be drawn from as a cell says, as far as that is known without drawing."""
+    try:
+        model.settings(settings(cell))
+    except UsageError as error:
+        return error
+    return None
+
+
+def _tried(model: Model, cell: Cell, held: Result, judge: Judge, data: Dataset, real: Seen) -> Result:
     assert cell.recipe is not None
     tried = Model(cell.recipe, model.spec, model.codec, model.prior)  # whose settings may also be null
     started = time.perf_counter()
     try:
         with torch.inference_mode(), _counted(tried.prior) as rows:
-            first = hints(tried, judge.data, 0, WARM, judge.seed)
+            first = hints(tried, data, 0, WARM, judge.seed)
             tried.draw(WARM, seed=judge.seed, condition=first)
     except UsageError as error:
         return replace(held, state="failed", error="; ".join(str(error).splitlines()))
-    fake = drawn(tried, judge.net, judge.data, judge.samples, judge.seed, {}, lambda done: None)
+    fake = drawn(tried, judge.net, data, judge.samples, judge.seed, {}, lambda done: None)
     scores = [score.printed() for score in sample_scores(tried, real, fake, judge.net, judge.seed)]
     cost = {SECONDS: fake.seconds / judge.samples, CALLS: rows[0] / WARM}
     spent = held.seconds + time.perf_counter() - started

@@ -20,7 +20,6 @@ from vitrail.data.dataset import chosen_shape, open_source
 from vitrail.data.source import digest
 from vitrail.errors import Interrupted, UsageError
 from vitrail.model.build import check, fitted
-from vitrail.model.recipe import Recipe
 from vitrail.networks.features import load_features
 from vitrail.studies import child, ledger
 from vitrail.studies.child import Job, Outcome
@@ -85,7 +84,9 @@ def _fitting(plan: Plan, source: str) -> tuple[Plan, Origin]:
         stamps.add(digest(*(part.stamp for part in (opened.train, opened.test) if part is not None)))
         return DataSpec(shape=chosen_shape(opened.train.shapes, config), classes=opened.classes)
 
-    def problem(recipe: Recipe) -> UsageError | None:
+    def problem(cell: Cell) -> UsageError | None:
+        recipe = cell.recipe
+        assert recipe is not None
         own = spec(recipe.data)
         try:
             budget.read(recipe.training.budget)

@@ -78,10 +78,8 @@ def sample(
 
 
 def used(model: Model, given: dict[str, Any]) -> dict[str, Any]:
-    """The sampler's settings: the recipe's, with what was given."""
-    prior = model.recipe.prior
-    default: dict[str, Any] = prior.model_dump(mode="json").get("sampling", {}) if prior is not None else {}
-    return {**default, **given}
+    """The sampler's settings as they took effect: the recipe's, with what was given."""
+    return model.settings(given).model_dump(mode="json")
 
 
 def _digest(picture: Tensor) -> str:
