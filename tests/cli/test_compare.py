@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from vitrail.metrics.direction import better
 from vitrail.model import folder
 from vitrail.model.model import Model
 
@@ -78,9 +79,9 @@ def test_what_was_measured_otherwise_is_refused_by_name(vitrail: Vitrail, two: t
     ran = vitrail("compare", *two)
     assert ran.code == 2
     lines = [line for line in ran.err.splitlines() if line.startswith("vitrail: ")]
-    named = [line.removeprefix(f"vitrail: {two[1]}: ").split()[0] for line in lines]
-    assert named == ["data_fingerprint", "part", "n_fake", "size"]  # the last of KID's subsets
-    assert "n_fake 40, not 50 as" in ran.err
+    named = [line.removeprefix(f"vitrail: {two[1]}: ") for line in lines]
+    assert named[0] == f"judged by train of digits, not heldout of digits as {two[0]}"
+    assert [each.partition(" as ")[0] for each in named[1:]] == ["n_fake 40, not 50"]  # nor what follows from it
     assert "frechet" in ran.err
 
 
@@ -92,6 +93,30 @@ def test_seed_and_sampler_are_the_models_own_affair(vitrail: Vitrail, model: Pat
     assert ran.code == 0, ran.err
     line = next(line for line in ran.out.splitlines() if line.startswith("drawn with temperature"))
     assert line.split()[-2:] == ["1.0", "0.5"]
+
+
+def test_other_contents_under_the_same_name_are_other_pictures(vitrail: Vitrail, two: tuple[Path, Path]) -> None:
+    for run in two:
+        evaluated(vitrail, run)
+    tree = json.loads((two[1] / "evaluation.json").read_text())
+    (two[1] / "evaluation.json").write_text(json.dumps({**tree, "data_fingerprint": "0" * 16}))
+    ran = vitrail("compare", *two)
+    assert ran.code == 2
+    told = f"vitrail: {two[1]}: judged by heldout of digits with other contents, not the same as {two[0]}\n"
+    assert [line for line in ran.err.splitlines() if line.startswith("vitrail: ")] == [told.strip()]
+
+
+def test_runs_drawn_otherwise_have_no_mean(vitrail: Vitrail, model: Path, tmp_path: Path, net: Path) -> None:
+    runs = [Path(shutil.copytree(model, tmp_path / name)) for name in "ab"]
+    for run, temperature in zip(runs, (1.0, 0.5), strict=True):
+        evaluated(vitrail, run, "--features", net, "--samples", 50, "--temperature", temperature)
+    ran = vitrail("compare", *runs, "--group", "recipe")
+    assert ran.code == 2
+    assert f"{runs[1]}: drawn with temperature 0.5, not 1.0 as {runs[0]} of the same recipe" in ran.err
+
+
+def test_a_copy_rate_is_no_merit() -> None:
+    assert (better("copy_rate"), better("frechet"), better("reconstruction_kid")) == (None, "lower", "lower")
 
 
 def test_a_run_without_evaluation_or_changed_since_says_what_to_do(vitrail: Vitrail, two: tuple[Path, Path]) -> None:

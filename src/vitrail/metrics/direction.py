@@ -16,10 +16,14 @@ HIGHER = (
     "recognised",
     "class_evenness",
 )
-LOWER = ("frechet", "kid", "nats", "nats_elbo", "bits_per_dimension", "copy_rate")
+LOWER = ("frechet", "kid", "nats", "nats_elbo", "bits_per_dimension")
 
 
 def better(metric: str) -> Literal["higher", "lower"] | None:
-    """None for what is a description rather than a merit: the density of samples, the size of codes."""
+    """None for what is a description rather than a merit: the density of samples, the size of codes.
+
+    Nor is a low copy rate one: of pictures that are no copies a share counts as such, and less than that is chance, or samples
+    that lie far from all pictures.
+    """
     plain = metric.removeprefix("reconstruction_")
     return "higher" if plain in HIGHER else "lower" if plain in LOWER else None

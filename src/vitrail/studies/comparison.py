@@ -18,8 +18,12 @@ from vitrail.model.model import Model
 from vitrail.training.report import facts
 
 FILE = "evaluation.json"
-ORIGIN = ("data_fingerprint", "part")  # of what a run was judged by
-WAYS = ("likelihood", "k", "dequantisation")  # how a model comes by a likelihood: a bound is told as one, not refused
+ORIGIN = ("data", "part", "data_fingerprint")  # of what a run was judged by; data: the source as the user wrote it
+# How a model comes by a likelihood: a bound is told as one, not refused.
+WAYS = ("likelihood", "k", "dequantisation", "likelihood_steps", "likelihood_probes")
+OF_PICTURES = ("n_real", "training")  # fields and settings that follow from which pictures there are
+OF_COUNTS = ("subsets", "size")  # settings of KID that follow from how many pictures there are
+ALIKE = "evaluate it again with the same settings, or leave out --group"
 OWN = ("nats_of_codes", "bits_per_token_prior")  # of the codes that a codec of its own makes: described, never ranked
 
 
@@ -90,31 +94,63 @@ def compare(paths: Sequence[Path], group: bool = False) -> Comparison:
         raise UsageError(f"wants two runs or more, got {len(judged)}")
     _refuse(unlike(judged))
     columns = grouped(judged) if group else [Column(run.name, (run,)) for run in judged]
+    _refuse([line for column in columns for line in otherwise_drawn(column)])
     metrics = dict.fromkeys(metric for run in judged for metric in run.scores)
     return Comparison(tuple(columns), tuple(_row(metric, columns) for metric in metrics))
 
 
 def unlike(runs: Sequence[Judged]) -> list[str]:
-    """One line for every way in which a run was measured otherwise than the first that has the same scores."""
-    lines: dict[str, list[str]] = {}
-    for run in runs[1:]:
-        for name in ORIGIN:
-            if run.origin.get(name) != runs[0].origin.get(name):
-                told = f"{name} {run.origin.get(name)}, not {runs[0].origin.get(name)} as {runs[0].name}"
-                lines.setdefault(f"{run.name}: {told}", [])
+    """One line for every way in which a run was measured otherwise than the first that has the same scores.
+
+    What follows from a line is not told: other pictures are also other in number.
+    """
+    lines: dict[str, list[str]] = {
+        f"{run.name}: judged by {_pictures(run, runs[0])} as {runs[0].name}": []
+        for run in runs[1:]
+        if _elsewhere(run, runs[0])
+    }
     for metric in dict.fromkeys(metric for run in runs for metric in run.scores):
         first, *others = (run for run in runs if metric in run.scores)
         for run in others:
-            for told in _differences(_bare(first.scores[metric]), _bare(run.scores[metric])):
+            for told in _differences(first.scores[metric], run.scores[metric], _elsewhere(run, first)):
                 lines.setdefault(f"{run.name}: {told} as {first.name}", []).append(metric)
     return [line + (f" ({', '.join(metrics)})" if metrics else "") for line, metrics in lines.items()]
 
 
-def _differences(a: Score, b: Score) -> list[str]:
-    """`n_fake 2000, not 10000` for every field, and for every setting, that differs."""
-    told = [f"{name} {getattr(b, name)}, not {getattr(a, name)}" for name in comparable(a, b) if name != "settings"]
+def _elsewhere(run: Judged, first: Judged) -> bool:
+    """Whether a run was judged by other pictures."""
+    return any(run.origin.get(name) != first.origin.get(name) for name in ("part", "data_fingerprint"))
+
+
+def _pictures(run: Judged, first: Judged) -> str:
+    """`train of digits, not heldout of digits`."""
+    mine, its = (f"{each.origin.get('part')} of {each.origin.get('data')}" for each in (run, first))
+    return f"{mine}, not {its}" if mine != its else f"{mine} with other contents, not the same"
+
+
+def _differences(a: Score, b: Score, elsewhere: bool) -> list[str]:
+    """`n_fake 2000, not 10000` for every field, and for every setting, that differs and does not follow from another."""
+    a, b = _bare(a), _bare(b)
+    names = comparable(a, b)
+    follow = {"settings", *(OF_PICTURES if elsewhere else ()), *(("features_sha256",) if "features" in names else ())}
+    told = [f"{name} {getattr(b, name)}, not {getattr(a, name)}" for name in names if name not in follow]
+    follow |= set(OF_COUNTS if {"n_real", "n_fake"} & set(names) else ())
     keys = [key for key in {**a.settings, **b.settings} if a.settings.get(key) != b.settings.get(key)]
-    return told + [f"{key} {b.settings.get(key)}, not {a.settings.get(key)}" for key in keys]
+    return told + [f"{key} {b.settings.get(key)}, not {a.settings.get(key)}" for key in keys if key not in follow]
+
+
+def otherwise_drawn(column: Column) -> list[str]:
+    """One line for every run whose samples were drawn otherwise than the first's: their mean would be of nothing."""
+    first, *others = [run for run in column.runs if run.sampling] or [column.runs[0]]
+    lines = []
+    for run in others:
+        mine, its = run.sampling, first.sampling
+        told = [
+            f"{key} {mine.get(key)}, not {its.get(key)}" for key in {**its, **mine} if mine.get(key) != its.get(key)
+        ]
+        if told:
+            lines.append(f"{run.name}: drawn with {', '.join(told)} as {first.name} of the same recipe; {ALIKE}")
+    return lines
 
 
 def grouped(runs: Sequence[Judged]) -> list[Column]:
