@@ -110,7 +110,7 @@ def test_a_feature_net_is_trained_described_and_used(vitrail: Vitrail, trained: 
         "classifier_accuracy",
     } <= scores.keys()
     assert scores["frechet"]["features_sha256"] == made.facts["sha256"]
-    assert scores["recognised"]["settings"]["guidance"] == 1.5
+    assert scores["recognised"]["model"]["guidance"] == 1.5
 
 
 def test_a_generator_trains_samples_and_says_what_it_cannot_do(vitrail: Vitrail, tmp_path: Path) -> None:
@@ -124,3 +124,22 @@ def test_a_generator_trains_samples_and_says_what_it_cannot_do(vitrail: Vitrail,
     assert (ran.code, "name a feature net with --features" in ran.err) == (2, True)
     ran = vitrail("encode", out, tmp_path / "drawn", "--out", tmp_path / "codes.safetensors")
     assert (ran.code, "has no encoder" in ran.err) == (2, True)
+
+
+def test_a_model_over_the_data_itself_has_no_reconstructions_and_is_told_what_to_do_next(
+    vitrail: Vitrail, tmp_path: Path
+) -> None:
+    small = ("denoiser.width=16", "denoiser.blocks=1", "training.threads=1", "training.precision=fp32")
+    settings = [word for setting in small for word in ("--set", setting)]
+    out = tmp_path / "flow"
+    ran = vitrail("train", "flow", "--data", "digits", "--out", out, "--budget", "2 steps", *settings)
+    assert ran.code == 0, ran.err
+    assert "psnr" not in ran.out
+    assert f"next      vitrail sample {out} --out {out / 'drawn'}" in ran.out
+    assert f"vitrail evaluate {out} --features" in ran.out
+    ran = vitrail("evaluate", out, "--limit", 10)
+    assert ran.code == 0, ran.err
+    assert "no scores: samples are judged through a feature net" in ran.out
+    assert "--likelihood 100 tells it" in ran.out
+    shown = vitrail("info", out).out
+    assert any(line.startswith("drawn with") and "steps=" in line for line in shown.splitlines())

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from vitrail import catalog
 from vitrail.data.config import DataConfig
 from vitrail.data.dataset import Dataset, open_dataset
 from vitrail.data.loader import unit
@@ -176,3 +177,38 @@ def test_pictures_are_priced_where_the_model_gives_a_likelihood(discrete: Model,
     assert score.value == pytest.approx(4.0, abs=0.01)  # an untrained transformer says nothing of 16 codes
     metrics = [score.metric for score in evaluate(discrete, digits, limit=20, likelihood=0).scores]
     assert "bits_per_token_prior" not in metrics
+
+
+def test_a_likelihood_that_costs_one_pass_is_told_unasked(discrete: Model, digits: Dataset) -> None:
+    found = evaluate(discrete, digits, limit=20)
+    assert "bits_per_token_prior" in [score.metric for score in found.scores]
+    assert found.notes == ()
+
+
+def test_one_that_is_solved_for_is_told_when_asked(digits: Dataset) -> None:
+    small = {"denoiser": {"name": "unet", "width": 16, "blocks": 1}, "prior__likelihood_steps": 3}
+    model = Model.build(catalog.find("recipes", "flow").recipe().vary(**small), digits.spec)
+    plain = evaluate(model, digits, limit=4)
+    assert plain.scores == ()
+    assert plain.notes == (
+        "likelihood: left out, since a picture's costs 30 passes of the net; --likelihood 100 tells it of 100 pictures",
+    )
+    asked = evaluate(model, digits, limit=4, likelihood=2)
+    assert {score.metric: score.n_real for score in asked.scores} == {"nats": 2, "bits_per_dimension": 2}
+    assert asked.notes == ()
+
+
+def test_a_likelihood_asked_of_a_model_without_one_is_refused(vector: Model, digits: Dataset) -> None:
+    with pytest.raises(UsageError, match=r"--likelihood 5: .* no likelihood: neither its decoder nor its prior"):
+        evaluate(vector, digits, limit=20, likelihood=5, progress=lambda done, total: pytest.fail("too late"))
+    assert evaluate(vector, digits, limit=20, likelihood=0).scores
+
+
+def test_protocols_tell_what_took_effect(digits: Dataset, discrete: Model, net: Small) -> None:
+    """The recipe's guidance is none where the prior knows no classes."""
+    spec = digits.spec.model_copy(update={"classes": ()})
+    classless = Model.build(discrete.recipe, spec)
+    found = evaluate(classless, digits, net, samples=10, limit=20, likelihood=0)
+    assert next(score for score in found.scores if score.metric == "frechet").model["guidance"] == 1.0
+    with pytest.raises(UsageError, match="nothing to guide by"):
+        evaluate(classless, digits, net, samples=10, limit=20, guidance=2.0)

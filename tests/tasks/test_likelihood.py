@@ -21,7 +21,7 @@ from vitrail.metrics.protocol import Score
 from vitrail.model.model import Model
 from vitrail.objectives.reconstruction import gaussian as gaussian_likelihood
 from vitrail.priors._prior import Prior
-from vitrail.tasks._likelihood import Pictures, dequantised, likelihood_scores, log_weights, measure_of
+from vitrail.tasks._likelihood import Measure, Pictures, dequantised, likelihood_scores, log_weights, measure_of
 from vitrail.types import Latent, LatentSpec
 
 NATS = math.log(2)  # of a bit
@@ -94,6 +94,10 @@ def test_codes_of_a_codec_that_loses_something_are_named_as_codes(grey: Dataset)
 
 def test_models_that_give_no_probability_get_no_score(grey: Dataset) -> None:
     assert scored(built(grey, "vae-dense"), grey) == {}  # Bernoulli on grey pictures
+    assert measure_of(built(grey, "vae-dense"), 0) == "neither its decoder nor its prior gives a probability"
+    assert (
+        measure_of(built(grey, bottleneck__size=16, prior=None), 0) == "its decoder gives none, and there is no prior"
+    )
     assert scored(built(grey, bottleneck__size=16, prior=None), grey) == {}
     small = open_dataset("digits", DataConfig(size=4), "heldout")
     assert scored(pixelcnn(grey, 2), small) == {}  # another size
@@ -130,6 +134,9 @@ def test_a_uniform_density_pays_the_bits_of_its_width(grey: Dataset) -> None:
     scores = scored(density(grey, uniform=True), grey)
     assert scores["bits_per_dimension"].value == pytest.approx(math.log2(255), rel=1e-6)
     assert scores["bits_per_dimension"].settings["dequantisation"] == "uniform, centred"
+    assert (
+        scores["bits_per_dimension"].settings["likelihood"] == "bound"
+    )  # of 8-bit values, though the density is exact
     assert scores["bits_per_dimension"].seed == 0
 
 
@@ -137,7 +144,7 @@ def test_a_density_changes_by_the_slope_of_the_map_to_z(grey: Dataset) -> None:
     """N(0, 1) of z is a normal density of 8-bit values, whose mean and width follow by hand."""
     model, x = density(grey, uniform=False), grey.images(range(6)).float() / 255
     measure = measure_of(model, seed=3)
-    assert measure is not None
+    assert isinstance(measure, Measure)
     found = measure.nats(Pictures(x, torch.full((6,), -1), range(6)))["nats"]
     place = 255 * dequantised(x.double(), 3, range(6))  # in [-0.5, 255.5]
     by_hand = -Normal(127.5 * (1 - 0.3), 127.5 * 0.7).log_prob(place).flatten(1).sum(1)
@@ -250,3 +257,8 @@ def test_a_fresh_flow_takes_pixels_for_normal_noise(grey: Dataset) -> None:
     z = 2 * x.double() - 1  # fresh: mean 0, std 1
     cost = 0.5 * z.square() + 0.5 * math.log(2 * math.pi) - math.log(2 / 255)
     assert scores["nats"].value == pytest.approx(float(cost.flatten(1).sum(1).mean()), rel=1e-3)
+    told = scores["nats"].settings
+    assert (told["likelihood"], told["likelihood_steps"], told["likelihood_probes"]) == ("bound", 40, 4)
+    measure = measure_of(model, 0)
+    assert isinstance(measure, Measure)
+    assert measure.passes == 2 * 40 * (1 + 4)

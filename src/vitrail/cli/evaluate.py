@@ -28,6 +28,7 @@ from vitrail.tasks._drawn import hints
 from vitrail.tasks.evaluate import Evaluation, evaluate
 from vitrail.training import report
 
+NOTHING = "no scores: samples are judged through a feature net, so name one with --features"
 SUSPECTS = 12  # samples shown beside the training pictures that they are nearest to
 
 Out = Annotated[
@@ -62,11 +63,12 @@ def write(request: Request, part: _judged.Part = "heldout", to: Out = None) -> A
     _scores.write(path, found, about)
     if run is not None and to is None:
         report.write(run)  # which shows these scores
-    told: list[str | Table] = [_scores.table(found), f"\nwith full protocols: {path}"]
+    told: list[str | Table] = [_scores.table(found) if found.scores else NOTHING, "", *found.notes]
+    told.append(f"with full protocols: {path}")
     if found.copies is not None and training is not None:
         about["copies"] = _suspects(path.with_name("copies.png"), request, found, data, training)
         told.append(f"samples nearest to training pictures, above these: {about['copies']}")
-    return Answer({**about, "out": path, "scores": found.printed()}, told)
+    return Answer({**about, "out": path, "scores": found.printed(), "notes": found.notes}, told)
 
 
 def _suspects(path: Path, request: Request, found: Evaluation, data: Dataset, training: Dataset) -> Path:

@@ -26,6 +26,7 @@ from vitrail.cli._show import progress
 from vitrail.data.dataset import open_dataset
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe
+from vitrail.tasks._likelihood import Measure, measure_of
 from vitrail.tasks.evaluate import Evaluation, evaluate
 from vitrail.training import checkup, report, run
 from vitrail.training.progress import displayed
@@ -95,7 +96,7 @@ def train(
     if not first_process():
         return Answer({})
     about, found = _evaluated(model, data, out)
-    return _answer(about, found, out)
+    return _answer(about, found, out, model)
 
 
 def _trained(recipe: Recipe, data: str, out: Path, start: Path | None) -> Model:
@@ -110,8 +111,9 @@ def _evaluated(model: Model, data: str, out: Path) -> tuple[dict[str, Any], Eval
     channels, height, width = model.spec.shape
     with progress("held-out pictures") as tell:
         heldout = open_dataset(data, model.recipe.data, "heldout", shape=(channels, height, width), progress=tell)
-        priced = BRIEF if not model.codec.learns and model.codec.bottleneck.size else 0  # one pass each
-        found = evaluate(model, heldout, limit=BRIEF, likelihood=priced, progress=tell)
+        measure = measure_of(model, 0)
+        brief = not model.codec.learns and isinstance(measure, Measure) and not measure.passes  # one pass each
+        found = evaluate(model, heldout, limit=BRIEF, likelihood=BRIEF if brief else 0, progress=tell)
     about: dict[str, Any] = {"run": out, "fingerprint": model.fingerprint, "data": data, "part": "heldout"}
     about["data_fingerprint"] = heldout.fingerprint
     _scores.write(out / "evaluation.json", found, about)
@@ -119,7 +121,7 @@ def _evaluated(model: Model, data: str, out: Path) -> tuple[dict[str, Any], Eval
     return about, found
 
 
-def _answer(about: dict[str, Any], found: Evaluation, out: Path) -> Answer:
+def _answer(about: dict[str, Any], found: Evaluation, out: Path, model: Model) -> Answer:
     samples = sorted((out / "samples").glob("*.png")) if (out / "samples").is_dir() else []
     paths = {"model": out / "model", "report": out / "report.html", "pictures": out / "samples"}
     there = {name: path for name, path in paths.items() if path.exists()}
@@ -127,8 +129,20 @@ def _answer(about: dict[str, Any], found: Evaluation, out: Path) -> Answer:
     told += [f"{name:9} {path}" for name, path in there.items()]
     findings = checkup.read(out)
     told += [f"finding   {finding}" for finding in findings]
+    told += [f"next      {command}" for command in _next(out, model)]
     facts = {**about, **there, "samples": samples, "evaluation": out / "evaluation.json", "scores": found.printed()}
     return Answer({**facts, "findings": [asdict(finding) for finding in findings]}, told)
+
+
+def _next(out: Path, model: Model) -> list[str]:
+    """What to do with the model, as commands."""
+    if model.prior is None:
+        return [f"vitrail reconstruct {out} PICTURES --out {out / 'reconstructed'}"]
+    given = " --condition PICTURE" if model.prior.conditional else ""
+    return [
+        f"vitrail sample {out}{given} --out {out / 'drawn'}",
+        f"vitrail evaluate {out} --features FEATURES (a feature net judges samples: vitrail features train)",
+    ]
 
 
 app = single(train, __doc__)

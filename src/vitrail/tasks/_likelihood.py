@@ -4,7 +4,7 @@ Which number a model gives is decided by what stands between its prior and the p
 
     nothing is lost on the way to codes          exact, or the prior's own bound
     codes of a codec that loses something        a rate of codes, which says nothing of pictures
-    pixels as they are, under a density          8-bit values by uniform dequantisation
+    pixels as they are, under a density          a bound for 8-bit values, by uniform dequantisation
     a Gaussian posterior and a likelihood        importance-weighted bound
 """
 
@@ -30,6 +30,8 @@ from vitrail.metrics.protocol import Score, bootstrap
 from vitrail.model.model import Model
 from vitrail.networks.autoencoder.identity import Identity
 from vitrail.objectives.reconstruction.bernoulli import Bernoulli
+from vitrail.priors._continuous import Continuous
+from vitrail.priors._prior import Prior
 from vitrail.samplers import noise
 
 BLOCK = 32  # pictures in memory at a time
@@ -58,6 +60,7 @@ class Measure:
     bits: str  # metric of bits per value, from the first of the nats
     settings: dict[str, Any]  # of the scores
     noisy: bool = False  # by noise that belongs to seed and picture
+    passes: int = 0  # of a net, forward and back, where an equation is solved for each picture
 
 
 @torch.no_grad()
@@ -69,7 +72,7 @@ def likelihood_scores(
     draws: samples of a Gaussian posterior per picture. Pictures get their own class where the prior knows it.
     """
     measure = measure_of(model, seed, draws)
-    if measure is None or data.spec.shape != model.spec.shape:
+    if isinstance(measure, str) or data.spec.shape != model.spec.shape:
         return []
     rows: list[Nats] = []
     done, labelled = 0, model.prior is not None and model.prior.classes and data.spec.classes == model.spec.classes
@@ -86,8 +89,8 @@ def likelihood_scores(
     return _scored(model, replace(measure, settings=settings), found, seed)
 
 
-def measure_of(model: Model, seed: int, draws: int = DRAWS) -> Measure | None:
-    """How this model is judged; None where it gives no likelihood."""
+def measure_of(model: Model, seed: int, draws: int = DRAWS) -> Measure | str:
+    """How this model is judged; where it gives no likelihood, why not."""
     codec, prior, squeeze = model.codec, model.prior, model.codec.bottleneck
     values, own = math.prod(model.spec.shape), {"binarised": model.recipe.data.binarise}
     if isinstance(squeeze, Gaussian) and explains(model):
@@ -95,8 +98,9 @@ def measure_of(model: Model, seed: int, draws: int = DRAWS) -> Measure | None:
         settings = {**own, "values": counted, "likelihood": "importance-weighted bound", "k": draws}
         bounded = partial(_bounded, codec, seed, draws)
         return Measure(bounded, values, "bits_per_dimension", settings, noisy=True)
-    if prior is None or prior.likelihood == "none" or prior.conditional:
-        return None
+    if (lacking := _lacking(model)) is not None:
+        return lacking
+    assert prior is not None
     settings, noisy = {**own, "likelihood": prior.likelihood}, prior.likelihood == "bound"
     of_codes = partial(_of_codes, model, seed)
     if prior.discrete and isinstance(codec.encoder, Identity) and isinstance(squeeze, Scalar):
@@ -107,9 +111,38 @@ def measure_of(model: Model, seed: int, draws: int = DRAWS) -> Measure | None:
         settings = {**settings, "of": "codes", "codes": prior.spec.size, "tokens": tokens}
         return Measure(partial(of_codes, "nats_of_codes"), tokens, "bits_per_token_prior", settings, noisy)
     if isinstance(codec.encoder, Identity) and squeeze.channels == model.spec.channels:
-        settings |= {"values": 256, "dequantisation": "uniform, centred"}
-        return Measure(partial(_of_density, model, seed), values, "bits_per_dimension", settings, noisy=True)
+        settings |= {"values": 256, "likelihood": "bound", "dequantisation": "uniform, centred", **_solved(prior)}
+        of_density = partial(_of_density, model, seed)
+        return Measure(of_density, values, "bits_per_dimension", settings, noisy=True, passes=_passes(prior))
+    return "its prior gives a density to latents, and those lose something of the pictures"
+
+
+def _lacking(model: Model) -> str | None:
+    """Why pictures and codes get no probability where there is no posterior of them; None where the prior gives one."""
+    prior = model.prior
+    if prior is None:
+        return "its decoder gives none, and there is no prior"
+    if prior.conditional:
+        return "its prior knows them only beside their degraded forms"
+    if prior.likelihood == "none":
+        return "neither its decoder nor its prior gives a probability"
     return None
+
+
+def _solved(prior: Prior) -> dict[str, int]:
+    """How an equation is solved for a density, where one is."""
+    if not isinstance(prior, Continuous):
+        return {}
+    config = prior.config
+    return {"likelihood_steps": config.likelihood_steps, "likelihood_probes": config.likelihood_probes}
+
+
+def _passes(prior: Prior) -> int:
+    """Through the net and back, for the density of one picture: Heun's method asks twice a step, and each probe leads back once."""
+    if not isinstance(prior, Continuous):
+        return 0
+    config = prior.config
+    return 2 * config.likelihood_steps * (1 + min(config.likelihood_probes, math.prod(prior.spec.shape)))
 
 
 def explains(model: Model) -> bool:

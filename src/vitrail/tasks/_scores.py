@@ -27,8 +27,8 @@ SHARES = {"precision": 1.0, "recall": 1.0, "density": math.inf, "coverage": 1.0}
 
 
 def fidelity_scores(model: Model, real: Seen) -> list[Score]:
-    """How near reconstructions are to the pictures, value by value; nothing where there are none."""
-    if real.psnr is None or real.squared_error is None or real.ssim is None:
+    """How near reconstructions are to the pictures, value by value; nothing where there are none, or the pictures themselves."""
+    if not model.codec.learns or real.psnr is None or real.squared_error is None or real.ssim is None:
         return []
     score = partial(Score, n_real=real.n, size=real.space, channels=model.spec.channels)
     capped = {"highest": HIGHEST}

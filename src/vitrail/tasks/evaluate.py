@@ -9,7 +9,7 @@ from pydantic import Field
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.source import Progress, silent
-from vitrail.errors import DataError
+from vitrail.errors import DataError, UsageError
 from vitrail.metrics.copies import Copies, copies, nearest
 from vitrail.metrics.protocol import Score
 from vitrail.model.model import Model
@@ -22,6 +22,7 @@ from vitrail.tasks._seen import Seen, featured, seen
 
 CHANCE = 0.01  # share of unseen pictures that lie as near to a training picture as what counts as a copy
 LEAST_UNSEEN = 100  # pictures, by which that share is found
+PRICED = 1000  # pictures whose likelihood is told when the user says nothing
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Evaluation:
     scores: tuple[Score, ...]
     seconds_per_sample: float | None = None  # on this machine, many at a time; None where nothing was drawn
     copies: Copies | None = None  # which samples resemble which training pictures, where these were given
+    notes: tuple[str, ...] = ()  # what was left out that the model could be asked for, and how
 
     def __getitem__(self, metric: str) -> float:
         """The value of a metric. Raises KeyError where it was not measured."""
@@ -51,8 +53,13 @@ def evaluate(
     ] = 10_000,
     limit: Annotated[int | None, Field(ge=2, description="judge by at most so many pictures; default: all")] = None,
     likelihood: Annotated[
-        int, Field(ge=0, description="tell what a picture costs in nats and bits, by so many of them; 0: no")
-    ] = 1000,
+        int | None,
+        Field(
+            ge=0,
+            description="tell what a picture costs in nats and bits, by so many of them; 0: no; default: 1000, "
+            "or none where an equation is solved for each",
+        ),
+    ] = None,
     training: Training = None,
     seed: Seed = 0,
     progress: Reported = silent,
@@ -60,10 +67,11 @@ def evaluate(
 ) -> Evaluation:
     """Score reconstructions of the pictures, the use of the codebook, their likelihood, and samples against the pictures.
 
-    Without a feature net sets of pictures are not compared, so nothing is sampled. Where the prior wants a condition, the samples
+    Without a feature net sets of pictures are not compared, so nothing is sampled. A codec without weights gives the pictures back,
+    so its reconstructions get no scores. Where the prior wants a condition, the samples
     are what the data's own pictures, degraded, could be, in turn. Copies are looked for among the training pictures where these
     are given; `data` must hold none of them. Raises DataError where the data is of another kind than the model's, UsageError for
-    settings that the prior does not know.
+    settings that the prior does not know, and for a likelihood asked of a model that has none.
     """
     check_kind(model, data)
     settings = chosen(drawing)
@@ -72,20 +80,22 @@ def evaluate(
         first = hints(model, data, 0, 1, seed)
         model.draw(1, seed=seed, condition=first, **settings)  # unknown settings are refused before the work
     wanted = min(len(data), limit or len(data))
-    priced = min(wanted, likelihood) if measure_of(model, seed) is not None else 0
+    asked, notes = _priced(model, data, likelihood)
+    priced = min(wanted, asked)
     looking = training is not None and count > 0 and wanted >= LEAST_UNSEEN
     seen_and_priced = wanted + priced
     whole = seen_and_priced + count + (len(training) if training is not None and looking else 0)
-    real = seen(model, data, features, wanted, lambda done: progress(done, whole))
+    coded = model.codec.learns or model.codec.bottleneck.size > 0
+    real = seen(model, data, features, wanted, lambda done: progress(done, whole), reconstruct=coded)
     scores = [*fidelity_scores(model, real), *codebook_scores(model, real)]
     if priced:
         scores += likelihood_scores(model, data, priced, seed, lambda done: progress(wanted + done, whole))
     if features is None:
-        return Evaluation(tuple(scores))
-    if real.x_hat_features is not None:
+        return Evaluation(tuple(scores), notes=notes)
+    if real.x_hat_features is not None and model.codec.learns:
         scores += set_scores(model, real, real.x_hat_features, "reconstruction_", features, seed, {})
     if not count:
-        return Evaluation(tuple(scores))
+        return Evaluation(tuple(scores), notes=notes)
     fake = drawn(model, features, data, count, seed, settings, lambda done: progress(seen_and_priced + done, whole))
     scores += sample_scores(model, real, fake, features, seed)
     found = None
@@ -94,7 +104,7 @@ def evaluate(
             model, real, fake, training, features, lambda done, _: progress(seen_and_priced + count + done, whole)
         )
         scores.append(copy_score(model, real, fake, found, features, seed, len(training)))
-    return Evaluation(tuple(scores), fake.seconds / count, found)
+    return Evaluation(tuple(scores), fake.seconds / count, found, notes)
 
 
 def check_kind(model: Model, data: Dataset) -> None:
@@ -103,6 +113,23 @@ def check_kind(model: Model, data: Dataset) -> None:
         raise DataError(
             f"this model's pictures have {model.spec.channels} channels, the data's have {data.spec.channels}"
         )
+
+
+def _priced(model: Model, data: Dataset, asked: int | None) -> tuple[int, tuple[str, ...]]:
+    """How many pictures are to be given their likelihood, and what there is to say about it. Raises UsageError, see `evaluate`."""
+    measure = measure_of(model, 0)
+    if data.spec.shape != model.spec.shape:
+        measure = f"it learnt pictures of shape {model.spec.shape}, and the data's have {data.spec.shape}"
+    if isinstance(measure, str):
+        if asked:
+            raise UsageError(f"--likelihood {asked}: this model gives these pictures no likelihood: {measure}")
+        return 0, ()
+    if asked is not None:
+        return asked, ()
+    if measure.passes:
+        cost = f"a picture's costs {measure.passes} passes of the net"
+        return 0, (f"likelihood: left out, since {cost}; --likelihood 100 tells it of 100 pictures",)
+    return PRICED, ()
 
 
 def sample_scores(model: Model, real: Seen, fake: Drawn, net: FeatureNet, seed: int) -> list[Score]:
