@@ -26,7 +26,7 @@ from vitrail.cli._show import progress
 from vitrail.cli._task import Request
 from vitrail.errors import UsageError
 from vitrail.model import folder
-from vitrail.model.model import Model
+from vitrail.model.model import Model, Precision
 from vitrail.networks.features import load_features
 from vitrail.studies import sampling
 from vitrail.studies.ledger import Sweep
@@ -55,6 +55,7 @@ Limit = Annotated[
     typer.Option("--limit", metavar="NUMBER", min=64, help="judge by at most so many pictures; default: all"),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="NUMBER", min=0, help="seed of the noise, the same in every one")]
+Computing = Annotated[Precision, typer.Option("--precision", help="what the model computes in, also while it is timed")]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -82,12 +83,13 @@ def sample_sweep(
     data: Data = None,
     part: _judged.Part = "heldout",
     out: Out = None,
+    precision: Computing = "fp32",
     store: Store = True,
 ) -> Answer:
     """Try, print the table, store the best."""
     if features is None:
         raise UsageError("--features is missing; `vitrail features train` makes a net that judges samples")
-    model, judge = folder.load(run), Judge(load_features(features), samples, limit, seed)
+    model, judge = folder.load(run), Judge(load_features(features), samples, limit, seed, precision)
     axes = []
     with Mistakes() as mistakes:
         for word in (*(over or ()), *(words or ())):

@@ -36,7 +36,7 @@ class Score:
     features_sha256: str | None = None  # of its weight file
     size: tuple[int, ...] | None = None  # space axes of the samples as compared
     channels: int | None = None
-    dtype: str = "float32"  # of the arithmetic of model and feature net
+    dtype: str = "float32"  # of the arithmetic of the model; the feature net computes in float32
     seed: int | None = None  # of samples and subsets
     settings: dict[str, Any] = field(default_factory=dict)  # of the metric: neighbours, subset size ...
     model: dict[str, Any] = field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -57,6 +58,12 @@ class Model:
         if self.prior is not None:
             self.prior.to(device)
         return self
+
+    def at(self, precision: Precision) -> Model:
+        """The same model, its networks computing so."""
+        made = copy.copy(self)
+        made.precision = precision
+        return made
 
     @property
     def device(self) -> torch.device:

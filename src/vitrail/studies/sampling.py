@@ -22,7 +22,7 @@ from vitrail import durable
 from vitrail.data.dataset import Dataset
 from vitrail.errors import Interrupted, UsageError
 from vitrail.model import folder
-from vitrail.model.model import Model
+from vitrail.model.model import Model, Precision
 from vitrail.model.recipe import Recipe, override
 from vitrail.networks.features import FeatureNet
 from vitrail.studies import grid, ledger
@@ -58,6 +58,7 @@ class Judge:
     samples: int
     limit: int | None  # real pictures at most
     seed: int
+    precision: Precision = "fp32"
 
 
 Tell = Callable[[int, int, str], None]  # number from 1, of how many, which
@@ -88,6 +89,7 @@ def planned(model: Model, wanted: Sequence[Axis], judge: Judge) -> Plan:
     sampling: Any = type(plan.recipe.prior).model_fields["sampling"].default  # type: ignore[union-attr]
     plain = override(plan.recipe, {PREFIX.removesuffix("."): sampling.model_dump(mode="json")})
     told = {ledger.WEIGHTS: _digest(model), "samples": judge.samples, "limit": judge.limit, "seed": judge.seed}
+    told["precision"] = judge.precision
     return replace(plan, recipe=plain, settings={**told, "features": judge.net.sha256})
 
 
@@ -162,7 +164,8 @@ def _problem(model: Model, cell: Cell) -> UsageError | None:
 
 def _tried(model: Model, cell: Cell, held: Result, judge: Judge, data: Dataset, real: Seen) -> Result:
     assert cell.recipe is not None
-    tried = Model(cell.recipe, model.spec, model.codec, model.prior)  # whose settings may also be null
+    # Whose settings may also be null.
+    tried = Model(cell.recipe, model.spec, model.codec, model.prior).at(judge.precision)
     started = time.perf_counter()
     try:
         with torch.inference_mode(), _counted(tried.prior) as rows:

@@ -13,7 +13,7 @@ from torch import Tensor
 from vitrail.data.dataset import Dataset
 from vitrail.data.source import Progress
 from vitrail.errors import UsageError
-from vitrail.model.model import Model
+from vitrail.model.model import Model, Precision
 from vitrail.model.recipe import read_settings
 from vitrail.networks.features import FeatureNet
 
@@ -122,6 +122,15 @@ class Drawing(TypedDict, total=False):
         BeforeValidator(pairs),
         Field(description="any other settings of the model's prior, as eta=1,order=3; may be repeated"),
     ]
+
+
+Computing = Annotated[
+    Precision,
+    Field(
+        description="what the model computes in: bf16 is several times as fast where the processor has units for it, and changes "
+        "a pixel here and there"
+    ),
+]
 
 
 def chosen(drawing: Drawing) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from vitrail.networks.features.small import Small
 from vitrail.tasks._drawn import Drawn
 from vitrail.tasks._seen import HIGHEST, Seen
 
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 SPLITS = 10  # parts of an inception score
 SHARES = {"precision": 1.0, "recall": 1.0, "density": math.inf, "coverage": 1.0}  # and the highest that each can be
 
@@ -30,7 +31,7 @@ def fidelity_scores(model: Model, real: Seen) -> list[Score]:
     """How near reconstructions are to the pictures, value by value; nothing where there are none, or the pictures themselves."""
     if not model.codec.learns or real.psnr is None or real.squared_error is None or real.ssim is None:
         return []
-    score = partial(Score, n_real=real.n, size=real.space, channels=model.spec.channels)
+    score = partial(Score, n_real=real.n, size=real.space, channels=model.spec.channels, dtype=DTYPES[model.precision])
     capped = {"highest": HIGHEST}
     return [
         score(metric="psnr", value=float(real.psnr.mean()), interval=_of_mean(real.psnr), settings=capped),
@@ -50,7 +51,14 @@ def codebook_scores(model: Model, real: Seen) -> list[Score]:
         return []
     spec, whole = model.codec.latent_spec(), real.counts.sum(0)
     brought = {"levels": spec.levels, "codes": spec.size}
-    score = partial(Score, n_real=real.n, size=real.space, channels=model.spec.channels, model=brought)
+    score = partial(
+        Score,
+        n_real=real.n,
+        size=real.space,
+        channels=model.spec.channels,
+        dtype=DTYPES[model.precision],
+        model=brought,
+    )
     use, left = codebook.usage(whole), []
     if jackknife.enough(real.n):
         left = [codebook.usage(whole - part) for part in real.counts]
@@ -183,5 +191,6 @@ def _through(net: FeatureNet, model: Model, real: Seen, count: int, seed: int) -
         features_sha256=net.sha256,
         size=real.space,
         channels=model.spec.channels,
+        dtype=DTYPES[model.precision],
         seed=seed,
     )

@@ -16,7 +16,7 @@ from vitrail.model.model import Model
 from vitrail.networks.features import FeatureNet
 from vitrail.tasks._drawn import Drawn, drawn, hints
 from vitrail.tasks._likelihood import likelihood_scores, measure_of
-from vitrail.tasks._parameters import Data, Drawing, Features, Reported, Run, Seed, Training, chosen
+from vitrail.tasks._parameters import Computing, Data, Drawing, Features, Reported, Run, Seed, Training, chosen
 from vitrail.tasks._scores import codebook_scores, copy_score, fidelity_scores, recognition_scores, set_scores
 from vitrail.tasks._seen import Seen, featured, seen
 
@@ -62,6 +62,7 @@ def evaluate(
     ] = None,
     training: Training = None,
     seed: Seed = 0,
+    precision: Computing = "fp32",
     progress: Reported = silent,
     **drawing: Unpack[Drawing],
 ) -> Evaluation:
@@ -74,7 +75,7 @@ def evaluate(
     settings that the prior does not know, and for a likelihood asked of a model that has none.
     """
     check_kind(model, data)
-    settings = chosen(drawing)
+    settings, model = chosen(drawing), model.at(precision)
     count = samples if features is not None and model.prior is not None else 0
     if count:
         first = hints(model, data, 0, 1, seed)

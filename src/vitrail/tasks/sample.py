@@ -12,8 +12,8 @@ from torch import Tensor
 from vitrail.data.modalities import image
 from vitrail.errors import UsageError
 from vitrail.metrics.protocol import installed_version
-from vitrail.model.model import Model
-from vitrail.tasks._parameters import Drawing, Hint, Label, Run, Seed, Size, chosen
+from vitrail.model.model import Model, Precision
+from vitrail.tasks._parameters import Computing, Drawing, Hint, Label, Run, Seed, Size, chosen
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Samples:
     recipe: str
     fingerprint: str
     hint: Tensor | None = None  # (1 or n, C, H, W), the degraded pictures that they are variants of
+    precision: Precision = "fp32"
 
     def story(self, i: int) -> dict[str, Any]:
         """How picture i came to be, in JSON's terms."""
@@ -40,6 +41,7 @@ class Samples:
             "label": self.labels[i],
             "size": list(self.pictures.shape[2:]),
             **hint,
+            "precision": self.precision,
             "settings": self.settings,
             "vitrail": installed_version(),
         }
@@ -57,6 +59,7 @@ def sample(
     degrade: Annotated[
         bool, Field(description="spoil the condition first, as the recipe's own condition does")
     ] = False,
+    precision: Computing = "fp32",
     **drawing: Unpack[Drawing],
 ) -> Samples:
     """Draw samples number first ... first + n - 1 of a seed; what a sample is depends on nothing else but size and condition.
@@ -70,11 +73,13 @@ def sample(
     if degrade:
         assert hint is not None
         hint = model.hint(hint, seed, first if len(hint) > 1 else 0)
-    given = chosen(drawing)
+    given, model = chosen(drawing), model.at(precision)
     pictures = model.sample(n, label=label, seed=seed, first=first, size=size, condition=hint, **given)
     classes = model.labels(label, range(first, first + n)).tolist()
     labels = tuple(model.spec.classes[each] if each >= 0 else None for each in classes)
-    return Samples(pictures, labels, first, seed, used(model, given), model.recipe.name, model.fingerprint, hint)
+    return Samples(
+        pictures, labels, first, seed, used(model, given), model.recipe.name, model.fingerprint, hint, precision
+    )
 
 
 def used(model: Model, given: dict[str, Any]) -> dict[str, Any]:
