@@ -41,6 +41,8 @@ def distance(asked: argparse.Namespace, net: Path, run: Path, sampler: str, step
         str(net),
         "--samples",
         str(asked.samples),
+        "--precision",
+        asked.precision,
         *UNPRICED,
         "--sampler",
         sampler,

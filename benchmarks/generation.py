@@ -56,14 +56,15 @@ def main() -> None:
 def our_scores(asked: argparse.Namespace, net: Path, recipe: str) -> dict[str, float]:
     """Train a recipe, and judge it: as it is, with guidance, and in 20 and 100 steps where it takes any."""
     run = trained(asked, recipe, recipe)
-    words = ("--features", str(net), "--samples", str(asked.samples), *UNPRICED)
+    words = ("--features", str(net), "--precision", asked.precision, *UNPRICED, "--samples", str(asked.samples))
     scores = evaluated(run, f"plain-{asked.samples}", *words)
     found = {metric: scores[metric] for metric in SHOWN if metric in scores}
     if recipe == "vae":
         return found
     guided = evaluated(run, f"guided-{asked.guidance:g}-{asked.samples}", *words, "--guidance", f"{asked.guidance:g}")
-    few = evaluated(run, f"few-{asked.samples}", *words, *FEW)
-    many = evaluated(run, f"many-{asked.samples}", *words, *MANY)
+    fewer = (*words[:-1], str(asked.compared))  # 100 steps take long
+    few = evaluated(run, f"few-{asked.compared}", *fewer, *FEW)
+    many = evaluated(run, f"many-{asked.compared}", *fewer, *MANY)
     found |= {f"guided {metric}": guided[metric] for metric in SHOWN[:-1] if metric in guided}
     return found | {"frechet of 20 steps": few["frechet"], "frechet of 100 steps of ddim": many["frechet"]}
 
@@ -126,11 +127,13 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=None, help="default: all that are installed")
     parser.add_argument("--only", nargs="+", choices=["ours", "peers"], default=["ours", "peers"])
     parser.add_argument("--guidance", type=float, default=2.0, help="of the conditional scores")
+    parser.add_argument("--compared", type=int, default=2000, help="samples by which 20 and 100 steps are compared")
     parser.add_argument("--peer-steps", type=int, default=50, help="of DDIM, for diffusers' samples")
     parser.add_argument("--peer-seconds", type=float, help="default: the budget")
     asked = parser.parse_args()
     if asked.quick:
         asked.data, asked.budget, asked.judge_budget, asked.samples = "digits", "20 steps", "20 steps", 32
+        asked.compared, asked.precision = 32, "fp32"
         asked.more, asked.peer_steps, asked.peer_seconds, asked.threads = [*TINY, *asked.more], 2, 1.0, 1
     if asked.peers is None:
         there = [peer for peer in PEERS if importlib.util.find_spec(peer.partition("-")[0])]

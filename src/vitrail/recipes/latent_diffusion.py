@@ -3,8 +3,8 @@
     vitrail train latent-diffusion --data fashion-mnist --out runs/latent --budget 10min
 
 Papers: Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models"; the prior: Liu et al. 2023 and Esser et
-al. 2024 (rectified flow); its net: Peebles & Xie 2023 (DiT).
-Reading order: codecs/codec.py, samplers/path.py, priors/_continuous.py, priors/flow.py, networks/denoiser/dit.py.
+al. 2024 (rectified flow).
+Reading order: codecs/codec.py, samplers/path.py, priors/_continuous.py, priors/flow.py, networks/denoiser/unet.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from vitrail.bottlenecks import none
 from vitrail.model.recipe import Recipe, Stage, Training
 from vitrail.networks.autoencoder import conv
-from vitrail.networks.denoiser import dit
+from vitrail.networks.denoiser import unet
 from vitrail.objectives.reconstruction import mse
 from vitrail.priors import flow
 from vitrail.priors._drawing import Settings
@@ -26,7 +26,7 @@ def recipe() -> Recipe:
         bottleneck=none.Config(channels=4),
         reconstruction=mse.Config(),
         prior=flow.Config(sampling=Settings(guidance=1.5)),
-        denoiser=dit.Config(width=256, depth=6),
+        denoiser=unet.Config(width=64, multipliers=(1, 2), blocks=1),
         training=Training(
             budget="40 epochs",
             share=0.25,
