@@ -12,7 +12,7 @@ from toy import CENTRES, SMALL, blobs, build, labels, latent, learnt
 
 from vitrail.priors import _prediction as prediction
 from vitrail.priors import diffusion, flow
-from vitrail.priors._continuous import EVERY
+from vitrail.priors._continuous import EVERY, Given
 from vitrail.priors._drawing import Settings
 from vitrail.samplers.path import Name as PathName
 from vitrail.samplers.path import path
@@ -78,7 +78,7 @@ def test_a_net_can_be_sampled_along_another_path() -> None:
     numbers, label = range(8), labels(8)
     own = prior.draw(0, numbers, label, Settings(schedule="log-snr", steps=30))
     line = Settings(schedule="log-snr", steps=30).levels(path("rectified"))
-    denoise = prior.denoiser(prior._forgetful(label, None))
+    denoise = prior.denoiser(Given(label))
     for level in line[1:-1]:
         z = torch.randn(8, 4)
         there = other.level_of(level.sigma)
@@ -176,23 +176,6 @@ def test_the_guide_is_taken_once_and_resuming_keeps_it() -> None:
     numbers, how = range(3), Settings(guidance=2.0, reference="snapshot", steps=3)
     assert torch.equal(prior.draw(0, numbers, labels(3), how), fresh.draw(0, numbers, labels(3), how))
     assert not torch.equal(prior.draw(0, numbers, labels(3), how), prior.draw(0, numbers, labels(3), Settings(steps=3)))
-
-
-def test_a_share_of_training_goes_without_class_and_hint() -> None:
-    prior = flow.Config(label_dropout=0.2).build(LatentSpec((2,)), 3, True, SMALL).train()
-    torch.manual_seed(0)
-    hint = torch.ones(20_000, 2)
-    given = prior._forgetful(torch.zeros(20_000, dtype=torch.int64), hint)
-    assert given.hint is not None
-    without = given.hint[:, 0] == 0
-    assert torch.equal(given.hint[:, 1] == 0, without)
-    assert (given.label[without] == -1).all()
-    assert without.float().mean().item() == pytest.approx(0.2, abs=0.02)
-    assert (given.label == -1).float().mean().item() == pytest.approx(0.4, abs=0.02)
-    same = prior.eval()._forgetful(torch.zeros(3, dtype=torch.int64), hint[:3])
-    assert torch.equal(same.label, torch.zeros(3, dtype=torch.int64))
-    assert same.hint is not None
-    assert same.hint.all()
 
 
 @pytest.mark.parametrize("settings", [{"self_conditioning": True}, {"few_steps": True}])

@@ -228,23 +228,6 @@ def test_all_of_the_hint_matters_to_every_code() -> None:
         assert (prior.logits(tokens[:, :-1], ANY, changed) != logits).any(-1).all()
 
 
-def test_forgetting_takes_hint_and_class_together_and_the_class_alone() -> None:
-    prior, hint = build((2, 3), None, conditional=True, label_dropout=0.2).train(), codes(20_000, 1, 2, 3)
-    torch.manual_seed(0)
-    label, kept = prior._forgetful(torch.zeros(len(hint), dtype=torch.int64), hint)
-    assert kept is not None
-    without = (kept == -1).flatten(1)
-    assert torch.equal(without.any(1), without.all(1))
-    assert torch.equal(kept[~without[:, 0]], hint[~without[:, 0]])
-    assert (label[without[:, 0]] == -1).all()
-    assert without[:, 0].float().mean().item() == pytest.approx(0.2, abs=0.02)
-    assert (label == -1).float().mean().item() == pytest.approx(0.4, abs=0.02)
-    same = prior.eval()._forgetful(ANY, hint[:3])
-    assert torch.equal(same[0], ANY)
-    assert same[1] is not None
-    assert torch.equal(same[1], hint[:3])
-
-
 def test_guidance_zero_forgets_the_hint() -> None:
     prior, hint = build((2, 3), None, conditional=True), codes(3, 1, 2, 3)
     free = prior.draw(0, range(3), NONE, Settings(), condition=torch.full_like(hint, -1))

@@ -5,16 +5,10 @@ The layers are those of `transformer`; what differs is that neither the order of
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from vitrail.networks.transformer import SHORT, Block, Cache, rotary, rotate, unit
-
-Turn = tuple[Tensor, Tensor]  # cosine and sine of the angles of each token
+from vitrail.networks.transformer import Block, Cache, Turn, rotary
 
 
 class Scattered(nn.Module):
@@ -43,8 +37,7 @@ class Scattered(nn.Module):
         own = self._turn(places)
         away = own if towards is None else self._turn(towards)
         for layer, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            x = passed(block, x, away, own, mask, cache, layer)
+            x = block(x, away, own, cache, layer, mask)
         if cache:
             cache.length += x.shape[1]
         return x
@@ -58,18 +51,3 @@ class Scattered(nn.Module):
     def _turn(self, places: Tensor) -> Turn:
         angles = self.rotation[places].unsqueeze(-3)  # the heads' axis
         return angles.cos(), angles.sin()
-
-
-def passed(block: Block, x: Tensor, away: Turn, own: Turn, mask: Tensor, cache: Cache | None, layer: int) -> Tensor:
-    """x (B, N, D) after one layer: queries are turned by the place they look at, keys by their own, so that both are relative."""
-    # Each (B, heads, N, D/heads).
-    q, k, v = block.qkv(block.norm1(x)).unflatten(-1, (3, block.heads, -1)).permute(2, 0, 3, 1, 4)
-    q, k = rotate(unit(q), *away), rotate(unit(k), *own)
-    if cache:
-        k, v = cache.extend(layer, k, v)
-    read = mask.shape[-1]
-    plain = q.device.type == "cpu" and q.shape[2] <= SHORT and torch.is_grad_enabled()  # see transformer.attention
-    with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
-        mixed = F.scaled_dot_product_attention(q, k[:, :, :read], v[:, :, :read], attn_mask=mask)
-    x = x + F.dropout(block.out(mixed.transpose(1, 2).flatten(2)), block.dropout, block.training)
-    return x + F.dropout(block.down(F.gelu(block.up(block.norm2(x)))), block.dropout, block.training)

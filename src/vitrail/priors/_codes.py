@@ -1,4 +1,4 @@
-"""What the priors over codes have in common: codes as a row of tokens, what is forgotten in training, the price of a token."""
+"""What the priors over codes have in common: codes as a row of tokens, and the price of a token."""
 
 from __future__ import annotations
 
@@ -21,16 +21,6 @@ def flat(codes: Tensor) -> Tensor:
 def unflat(tokens: Tensor, grid: tuple[int, ...], levels: int) -> Tensor:
     """The inverse of `flat`."""
     return tokens.unflatten(1, (*grid, levels)).movedim(-1, 1)
-
-
-def forgetful(label: Tensor, condition: Tensor | None, share: float) -> tuple[Tensor, Tensor | None]:
-    """That share of samples loses class and hint, which guidance needs; as many more lose their class alone, so that a hint
-    suffices."""
-    drawn = torch.rand(label.shape, device=label.device)
-    if condition is None:
-        return label.masked_fill(drawn < share, -1), None
-    none = (drawn < share).view(-1, *[1] * (condition.dim() - 1))
-    return label.masked_fill(drawn < 2 * share, -1), condition.masked_fill(none, -1)
 
 
 def surprise(head: nn.Linear, states: Tensor, tokens: Tensor) -> Tensor:

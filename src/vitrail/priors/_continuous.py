@@ -27,7 +27,7 @@ from vitrail.priors import _prediction as prediction
 from vitrail.priors._drawing import Settings
 from vitrail.priors._learning import Config
 from vitrail.priors._levels import At
-from vitrail.priors._prior import Prior
+from vitrail.priors._prior import Prior, forgetful
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import likelihood, noise, path, schedule
 from vitrail.samplers.continuous._solver import Denoise
@@ -121,7 +121,8 @@ class Continuous(Prior):
         `consistency`, of few-step models: squared error of long steps against two of half the size.
         """
         x = latent.z.float()
-        given = self._forgetful(label, condition)
+        hint = None if condition is None else condition.float()
+        given = Given(*forgetful(label, hint, self.config.label_dropout if self.training else 0.0, none=0))
         n = torch.randn_like(x)
         leaps = max(len(x) // EVERY, min(len(x) - 1, 1)) if self.few_steps else 0
         terms = self._denoising(x[leaps:], n[leaps:], given.rows(slice(leaps, None)))
@@ -290,14 +291,3 @@ class Continuous(Prior):
             return free + scale * (x - free)
 
         return pushed
-
-    def _forgetful(self, label: Tensor, hint: Tensor | None) -> Given:
-        """In training a share of samples loses class and hint, which guidance needs; as many more lose their class alone, so
-        that a hint suffices."""
-        hint, share = None if hint is None else hint.float(), self.config.label_dropout
-        if not (self.training and share):
-            return Given(label, hint)
-        drawn = torch.rand(label.shape, device=label.device)
-        if hint is None:
-            return Given(label.masked_fill(drawn < share, -1))
-        return Given(label.masked_fill(drawn < 2 * share, -1), hint * prediction.over((drawn >= share).float(), hint))

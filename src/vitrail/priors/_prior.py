@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from vitrail.errors import UsageError
@@ -72,6 +73,18 @@ class Prior(nn.Module):
 
     def at(self, progress: float) -> None:
         """Called before every step of training with the share of it that is done, 0 to 1, the same on every process."""
+
+
+def forgetful(label: Tensor, condition: Tensor | None, share: float, none: float = -1) -> tuple[Tensor, Tensor | None]:
+    """That share of samples loses class and hint, which guidance needs; as many more lose their class alone, so that a hint
+    suffices.   none: what stands where there is no hint."""
+    if not share:
+        return label, condition
+    drawn = torch.rand(label.shape, device=label.device)
+    if condition is None:
+        return label.masked_fill(drawn < share, -1), None
+    lost = (drawn < share).view(-1, *[1] * (condition.dim() - 1))
+    return label.masked_fill(drawn < 2 * share, -1), condition.masked_fill(lost, none)
 
 
 def unconditional(prior: Config, conditional: bool) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vitrail.errors import UsageError
 from vitrail.networks.scattered import Scattered
 from vitrail.priors import _codes
-from vitrail.priors._prior import Prior, unconditional
+from vitrail.priors._prior import Prior, forgetful, unconditional
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
 from vitrail.samplers.discrete import masked as sampler
@@ -108,7 +108,7 @@ class AnyOrder(Prior):
         order = self.raster(tokens)
         if self.training:
             order = torch.rand(tokens.shape, device=tokens.device).argsort(dim=1)
-            label, _ = _codes.forgetful(label, None, self.config.label_dropout)
+            label, _ = forgetful(label, None, self.config.label_dropout)
         return {"nats": self.surprise(tokens, label, order).mean()}
 
     @torch.no_grad()

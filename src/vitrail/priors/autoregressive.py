@@ -20,7 +20,7 @@ from vitrail.errors import UsageError
 from vitrail.networks.transformer import Cache, Transformer
 from vitrail.priors import _codes
 from vitrail.priors import _window as windows
-from vitrail.priors._prior import Prior
+from vitrail.priors._prior import Prior, forgetful
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
 from vitrail.samplers.discrete import autoregressive as sampler
@@ -121,7 +121,7 @@ class Autoregressive(Prior):
         assert latent.codes is not None
         codes, condition = self._cropped(latent.codes, condition)
         tokens = self.tokens(codes)  # (B, T)
-        label, condition = self._forgetful(label, condition)
+        label, condition = forgetful(label, condition, self.config.label_dropout if self.training else 0.0)
         return {"nats": self._surprise(tokens, label, condition).mean()}
 
     @torch.no_grad()
@@ -230,12 +230,6 @@ class Autoregressive(Prior):
             middle = windows.around(tuple(side // 2 for side in grid), grid, self.window)
             crop = partial(windows.cut, corner=middle, window=self.window)
         return crop(codes), None if condition is None else crop(condition)
-
-    def _forgetful(self, label: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """In training a share of samples loses class and hint, which guidance needs; as many more lose their class alone, so
-        that a hint suffices."""
-        share = self.config.label_dropout
-        return _codes.forgetful(label, condition, share) if self.training and share else (label, condition)
 
     def _hint(self, condition: Tensor) -> Tensor:
         """codes (B, Q, *window), -1 for none -> (B, T, D)."""

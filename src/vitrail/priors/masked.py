@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vitrail.errors import UsageError
 from vitrail.networks.scattered import Scattered
 from vitrail.priors import _codes
-from vitrail.priors._prior import Prior
+from vitrail.priors._prior import Prior, forgetful
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
 from vitrail.samplers.discrete import masked as sampler
@@ -127,8 +127,7 @@ class Masked(Prior):
             uniform = noise.uniform(0, range(len(tokens)), (1 + self.length,)).to(tokens.device)
             hidden = self._hidden(stratified(uniform[:1, 0], len(tokens)), uniform[:, 1:])
             return {"nats": self._bound(tokens, label, condition, hidden).mean() / self.length}
-        if self.config.label_dropout:
-            label, condition = _codes.forgetful(label, condition, self.config.label_dropout)
+        label, condition = forgetful(label, condition, self.config.label_dropout)
         share = stratified(torch.rand(1, device=tokens.device), len(tokens))
         if self.config.loss == "maskgit":
             share = torch.cos(share * (pi / 2))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import UsageError
 from vitrail.networks.gated import Gated, Walk
-from vitrail.priors._prior import Prior, unconditional
+from vitrail.priors._prior import Prior, forgetful, unconditional
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
 from vitrail.samplers.discrete import autoregressive as sampler
@@ -110,7 +110,8 @@ class PixelCNN(Prior):
     def terms(self, latent: Latent, label: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """`nats`: mean negative log-likelihood of a code."""
         assert latent.codes is not None
-        return {"nats": self._price(latent.codes, self._forgetful(label)).mean()}
+        label, _ = forgetful(label, None, self.config.label_dropout if self.training and self.classes else 0.0)
+        return {"nats": self._price(latent.codes, label).mean()}
 
     @torch.no_grad()
     def nats(self, latent: Latent, label: Tensor, seed: int, numbers: Sequence[int]) -> Tensor:
@@ -169,13 +170,6 @@ class PixelCNN(Prior):
             return self.stepper(label, grid)
         step = self.stepper(torch.cat([label, torch.full_like(label, -1)]), grid)
         return lambda token: sampler.guided(step(None if token is None else token.repeat(2)), scale)
-
-    def _forgetful(self, label: Tensor) -> Tensor:
-        """In training a share of samples loses its class, which guidance needs."""
-        share = self.config.label_dropout
-        if not (self.training and share and self.classes):
-            return label
-        return label.masked_fill(torch.rand(label.shape, device=label.device) < share, -1)
 
     def _rows(self, codes: Tensor) -> Tensor:
         """codes (B, Q, *S) -> rows (B, *S, Q) of an embedding table that has K per level."""
