@@ -1,4 +1,4 @@
-"""Average a finished run's weights anew, over a longer or a shorter end of its training.
+"""Average a run's weights anew, over more or less of its end.
 
 How long weights should be averaged shows only in the samples. A run trained with training.prior.posthoc=true (for a GAN,
 training.codec.posthoc=true) kept snapshots from which the average of any width is made afterwards: nine tenths of 0.05 lie in the

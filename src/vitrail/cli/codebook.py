@@ -1,4 +1,4 @@
-"""Show a codebook: how its codes are used, and what each decodes to.
+"""Show a codebook: how codes are used, what each decodes to.
 
 Judges by the held-out part of the run's own data unless --data names another source. Writes codebook.json, atlas.png,
 histogram.png and entropy.png into RUN/codebook, or into --out.

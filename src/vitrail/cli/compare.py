@@ -1,4 +1,4 @@
-"""Compare runs: their scores in one table, if they were measured alike.
+"""Compare runs in one table, if they were measured alike.
 
 Reads the evaluation.json that `vitrail evaluate` wrote into each run. What must agree is the data, the part of it, how many
 pictures and samples, the feature net and the version; how a model draws is its own affair, and is shown. The best of a row

@@ -1,4 +1,4 @@
-"""Write a model for other libraries: its codec to ONNX, its codec or its diffusion prior to diffusers.
+"""Write a model for diffusers, or its codec to ONNX.
 
 vitrail export runs/photos --to onnx --out photos-onnx
 vitrail export runs/photos --to diffusers --out photos-vae

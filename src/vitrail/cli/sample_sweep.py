@@ -1,4 +1,4 @@
-"""Try settings of the sampler and keep the best: quality against cost.
+"""Try settings of the sampler, and keep the best.
 
 Draws samples with every combination of the settings named, scores them against real pictures through a feature net, and times
 them. The table and the picture are in DIR; the same command again goes on where it was, and more values keep what is done.
