@@ -1,4 +1,4 @@
-"""Beta-VAE: the KL term counts several times, so that few latents stay in use and each tends to mean one thing.
+"""Beta-VAE: the KL term counts several times, so that few latents stay in use.
 
     vitrail train beta-vae --data fashion-mnist --out runs/beta --set weights.kl=8
     vitrail train beta-vae --data fashion-mnist --out runs/cycles --set weights.kl.cycles=4

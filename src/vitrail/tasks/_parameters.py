@@ -108,7 +108,7 @@ class Drawing(TypedDict, total=False):
         Field(ge=0, description="above 1 class and condition show more clearly, with less variety; 1: none"),
     ]
     sampler: Annotated[
-        str | None, Field(description="the solver by which noise becomes data, such as heun or dpmpp_2m")
+        str | None, Field(description="the solver by which noise becomes data, such as heun or dpmpp-2m")
     ]
     steps: Annotated[
         int | None, Field(ge=1, description="steps of the sampler: more are slower, and up to a point better")
