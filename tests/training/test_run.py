@@ -308,3 +308,42 @@ def test_settings_count_beside_the_flags(tmp_path: Path) -> None:
     settings = {**BRIEF, **PARTS["vqvae"], "training.seed": 5}
     made = vitrail.train("vqvae", data="digits", out=tmp_path / "run", settings=settings, show=False)
     assert (made.recipe.training.budget, made.recipe.training.seed) == ("8 steps", 5)
+
+
+FLOW = {key: value for key, value in BRIEF.items() if key != "network.widths"} | {
+    "prior.few_steps": True,
+    "denoiser.width": 16,
+    "denoiser.blocks": 1,
+    "data.flip": True,
+}
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_term_of_the_prior_counts_what_the_recipe_says(tmp_path: Path) -> None:
+    recipe = override(catalog.find("recipes", "flow").recipe(), {**FLOW, "weights.consistency": 0.25})
+    run.train(recipe, "digits", tmp_path / "run")
+    for line in lines_of(tmp_path / "run"):
+        assert line["stage"] == "prior"
+        assert line["loss"] == pytest.approx(line["terms"]["denoising"] + 0.25 * line["terms"]["consistency"], rel=1e-5)
+    with pytest.raises(UsageError, match="weights name consistency, but the terms are denoising"):
+        run.train(override(recipe, {"prior.few_steps": False}), "digits", tmp_path / "other")
+
+
+@pytest.mark.parametrize("condition", [None, "downscale"])
+def test_a_codec_without_weights_feeds_the_prior_what_the_loader_gives(
+    condition: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Augmented pictures in the loader's order, whenever it was interrupted; no latents are kept, and no codec is trained."""
+    recipe = override(catalog.find("recipes", "flow").recipe(), {**FLOW, "condition": condition})
+    model = run.train(recipe, "digits", tmp_path / "undisturbed")
+    assert not any(line["stage"] == "codec" for line in lines_of(tmp_path / "undisturbed"))
+    with safetensors.safe_open(tmp_path / "undisturbed" / "latents" / "train.safetensors", "pt") as held:
+        assert set(held.keys()) == {"label", "mean", "std"}
+    with monkeypatch.context() as patch:
+        patch.setattr(PriorStep, "after_step", failing(PriorStep.after_step, 3, late=False))
+        with pytest.raises(PowerCut):
+            run.train(recipe, "digits", tmp_path / "cut")
+    assert run.train(recipe, "digits", tmp_path / "cut").fingerprint == model.fingerprint

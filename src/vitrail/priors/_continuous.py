@@ -260,7 +260,11 @@ class Continuous(Prior):
         return torch.cat([first, torch.zeros_like(z[half.stop :])])
 
     def _consistency(self, x: Tensor, n: Tensor, given: Given) -> Tensor:
-        """A step of random size from a random place of straight lines leads to where two of half the size do."""
+        """A step of random size from a random place of straight lines leads to where two of half the size do.
+
+        What the two make is taken from the net as it is, without the averaged weights of the source; the term counts as much as
+        that of all other samples, unless `weights.consistency` says otherwise.
+        """
         step = torch.exp2(-LONGEST * levels.spread(len(x), x.device))
         t = step + (1 - step) * torch.rand_like(step)
         z = prediction.over(1 - t, x) * x + prediction.over(t, x) * n

@@ -25,14 +25,22 @@ def rivalry(recipe: Recipe, spec: DataSpec) -> tuple[Adversary | None, Rival | N
 
     A penalty that the recipe does not weigh counts what is usual.
     """
-    game = build_game(recipe, spec)
+    game, weights = build_game(recipe, spec), {**recipe.weights}
+    for name in prior_weights(recipe):
+        del weights[name]
     if game is None:
-        return None, None, recipe.weights
+        return None, None, weights
     adversary = Adversary(*game)
     usual = {name: weight for name, weight in PENALTIES.items() if getattr(recipe.adversarial, name)}
-    theirs = usual | {name: weight for name, weight in recipe.weights.items() if name in Adversarial.OWN}
-    left = {name: weight for name, weight in recipe.weights.items() if name not in theirs}
+    theirs = usual | {name: weight for name, weight in weights.items() if name in Adversarial.OWN}
+    left = {name: weight for name, weight in weights.items() if name not in theirs}
     return adversary, Rival("discriminator", adversary, recipe.training.discriminator, theirs), left
+
+
+def prior_weights(recipe: Recipe) -> Weights:
+    """Of the recipe's weights those of terms that its prior has beside its loss."""
+    own = () if recipe.prior is None else recipe.prior.own_terms
+    return {name: weight for name, weight in recipe.weights.items() if name in own}
 
 
 def codec_step(

@@ -36,7 +36,7 @@ from vitrail.training.folder import claimed, set_aside
 from vitrail.training.generator_step import GeneratorStep
 from vitrail.training.job import Job
 from vitrail.training.journal import Show
-from vitrail.training.objectives import codec_step, rivalry
+from vitrail.training.objectives import codec_step, prior_weights, rivalry
 from vitrail.training.precision import Precision
 from vitrail.training.prior_step import PriorStep
 from vitrail.training.stopping import Stop
@@ -206,7 +206,7 @@ class Run:
             seed, degrade = recipe.training.seed, built(recipe.condition)
             stream = partial(latents.streamed, codec, loader, prior.discrete, seed, degrade)
         shown = self.preview("prior", draw)
-        job = Job("prior", PriorStep(prior), stream, config, {}, allowed, len(self.data), shown)
+        job = Job("prior", PriorStep(prior), stream, config, prior_weights(recipe), allowed, len(self.data), shown)
         ended = loop.run(job, self.out, recipe.training, self.show)
         assert isinstance(ended.averaged, PriorStep)
         return ended.averaged.prior
