@@ -1,16 +1,61 @@
-"""What the priors over codes have in common: codes as a row of tokens, and the price of a token."""
+"""What the priors over codes have in common: settings, codes as a row of tokens, and the price of a token."""
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitrail.errors import UsageError
+from vitrail.priors._prior import Settings as PriorSettings
+from vitrail.types import Config as PartConfig
 from vitrail.types import LatentSpec
 
 LOGITS = 1 << 24  # values of logits in memory at a time while training: 64 MiB
+
+
+class Settings(PriorSettings):
+    """How to draw a code."""
+
+    temperature: float = Field(1.0, ge=0, description="below 1 safer, above 1 more varied; 0: always the likeliest")
+    top_k: int | None = Field(None, ge=1, description="only among so many likeliest codes")
+    top_p: float | None = Field(
+        None, gt=0, le=1, description="only among the likeliest codes that make up this probability"
+    )
+    guidance: float = Field(
+        1.0, ge=0, description="1: none; above 1 class and condition show more clearly, with less variety"
+    )
+
+
+class Config(PartConfig):
+    """A transformer over codes."""
+
+    width: int = Field(256, ge=8, description="features per token")
+    depth: int = Field(6, ge=1, description="layers")
+    heads: int = Field(4, ge=1, description="attention heads; divides the width")
+    rotary: bool = Field(True, description="rotary positions inside attention, beside the learned ones of the input")
+    dropout: float = Field(0.0, ge=0, lt=1, description="after attention and mlp")
+    label_dropout: float = Field(
+        0.1, ge=0, le=1, description="share of samples trained without their class and condition, for guidance"
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"width {self.width} must be a multiple of twice the heads ({self.heads}); rotary positions turn pairs"
+            )
+        return self
+
+
+def check_codes(prior: PartConfig, spec: LatentSpec, instead: str = "use prior=mixture or bottleneck=vq") -> None:
+    """Raises UsageError, which says what to do instead, where the bottleneck has no codes."""
+    if not spec.size:
+        raise UsageError(f"the {prior.part()} prior models codes, but this bottleneck has none; {instead}")
 
 
 def flat(codes: Tensor) -> Tensor:

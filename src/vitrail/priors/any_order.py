@@ -11,10 +11,9 @@ from math import prod
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from vitrail.errors import UsageError
 from vitrail.networks.scattered import Scattered
 from vitrail.priors import _codes
 from vitrail.priors._prior import Prior, forgetful, unconditional
@@ -22,52 +21,26 @@ from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
 from vitrail.samplers.discrete import masked as sampler
 from vitrail.samplers.discrete.autoregressive import guided
-from vitrail.types import Config as PartConfig
 from vitrail.types import Latent, LatentSpec
 
 
-class Settings(PriorSettings):
+class Settings(_codes.Settings):
     """How to draw."""
 
     order: Literal["halton", "raster", "random"] = Field(
         "halton", description="which codes come next: spread evenly, row by row, or any"
     )
     steps: int | None = Field(None, ge=1, description="calls of the network, few codes first; null: one code at a time")
-    temperature: float = Field(1.0, ge=0, description="below 1 safer, above 1 more varied; 0: always the likeliest")
-    top_k: int | None = Field(None, ge=1, description="only among so many likeliest codes")
-    top_p: float | None = Field(
-        None, gt=0, le=1, description="only among the likeliest codes that make up this probability"
-    )
-    guidance: float = Field(1.0, ge=0, description="1: none; above 1 the class shows more clearly, with less variety")
 
 
-class Config(PartConfig):
+class Config(_codes.Config):
     """Transformer over codes in any order."""
 
-    width: int = Field(256, ge=8, description="features per token")
-    depth: int = Field(6, ge=1, description="layers")
-    heads: int = Field(4, ge=1, description="attention heads; divides the width")
-    rotary: bool = Field(True, description="rotary positions inside attention, beside the learned ones of the input")
-    dropout: float = Field(0.0, ge=0, lt=1, description="after attention and mlp")
-    label_dropout: float = Field(
-        0.1, ge=0, le=1, description="share of samples trained without their class, for guidance"
-    )
     sampling: Settings = Field(Settings(), description="how to draw when the user says nothing")
-
-    @model_validator(mode="after")
-    def _divides(self) -> Config:
-        if self.width % (2 * self.heads):
-            raise ValueError(
-                f"width {self.width} must be a multiple of twice the heads ({self.heads}); rotary positions turn pairs"
-            )
-        return self
 
     def build(self, spec: LatentSpec, classes: int, conditional: bool = False) -> Prior:
         unconditional(self, conditional)
-        if not spec.size:
-            raise UsageError(
-                "the any-order prior models codes, but this bottleneck has none; use prior=mixture or bottleneck=vq"
-            )
+        _codes.check_codes(self, spec)
         return AnyOrder(self, spec, classes)
 
 

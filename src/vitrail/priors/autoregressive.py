@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from vitrail.errors import UsageError
@@ -24,55 +24,27 @@ from vitrail.priors._prior import Prior, forgetful
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
 from vitrail.samplers.discrete import autoregressive as sampler
-from vitrail.types import Config as PartConfig
 from vitrail.types import Latent, LatentSpec
 
 
-class Settings(PriorSettings):
+class Settings(_codes.Settings):
     """How to draw."""
 
-    temperature: float = Field(1.0, ge=0, description="below 1 safer, above 1 more varied; 0: always the likeliest")
-    top_k: int | None = Field(None, ge=1, description="only among so many likeliest codes")
-    top_p: float | None = Field(
-        None, gt=0, le=1, description="only among the likeliest codes that make up this probability"
-    )
-    guidance: float = Field(
-        1.0, ge=0, description="1: none; above 1 class and condition show more clearly, with less variety"
-    )
     hop: int = Field(1, ge=1, description="codes by which a sliding window moves: above 1 faster, and less central")
 
 
-class Config(PartConfig):
+class Config(_codes.Config):
     """Transformer over codes."""
 
-    width: int = Field(256, ge=8, description="features per token")
-    depth: int = Field(6, ge=1, description="layers")
-    heads: int = Field(4, ge=1, description="attention heads; divides the width")
     window: int | None = Field(
         None,
         ge=1,
         description="side of the square of codes seen at once: learnt from random crops, slid over larger grids; null: the whole",
     )
-    rotary: bool = Field(True, description="rotary positions inside attention, beside the learned ones of the input")
-    dropout: float = Field(0.0, ge=0, lt=1, description="after attention and mlp")
-    label_dropout: float = Field(
-        0.1, ge=0, le=1, description="share of samples trained without their class and condition, for guidance"
-    )
     sampling: Settings = Field(Settings(), description="how to draw when the user says nothing")
 
-    @model_validator(mode="after")
-    def _divides(self) -> Config:
-        if self.width % (2 * self.heads):
-            raise ValueError(
-                f"width {self.width} must be a multiple of twice the heads ({self.heads}); rotary positions turn pairs"
-            )
-        return self
-
     def build(self, spec: LatentSpec, classes: int, conditional: bool = False) -> Prior:
-        if not spec.size:
-            raise UsageError(
-                "the autoregressive prior models codes, but this bottleneck has none; use prior=mixture or bottleneck=vq"
-            )
+        _codes.check_codes(self, spec)
         return Autoregressive(self, spec, classes, conditional)
 
 

@@ -11,7 +11,7 @@ from math import pi, prod
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from vitrail.errors import UsageError
@@ -21,27 +21,18 @@ from vitrail.priors._prior import Prior, forgetful
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
 from vitrail.samplers.discrete import masked as sampler
-from vitrail.types import Config as PartConfig
 from vitrail.types import Latent, LatentSpec
 
 STRATA = 16  # numbers of hidden codes that a bound is averaged over, per sample
 
 
-class Settings(PriorSettings):
+class Settings(_codes.Settings):
     """How to draw."""
 
     steps: int = Field(12, ge=1, description="calls of the network; first-hitting takes one per code instead")
     order: Literal["halton", "confidence", "random", "first-hitting"] = Field(
         "halton",
         description="which codes come next: spread evenly, the surest, any; or one at a time, exact and slow",
-    )
-    temperature: float = Field(1.0, ge=0, description="below 1 safer, above 1 more varied; 0: always the likeliest")
-    top_k: int | None = Field(None, ge=1, description="only among so many likeliest codes")
-    top_p: float | None = Field(
-        None, gt=0, le=1, description="only among the likeliest codes that make up this probability"
-    )
-    guidance: float = Field(
-        1.0, ge=0, description="1: none; above 1 class and condition show more clearly, with less variety"
     )
     ramp: bool = Field(True, description="guidance grows from none to its value with the share of codes that are drawn")
     spread: float = Field(
@@ -50,35 +41,16 @@ class Settings(PriorSettings):
     remask: float = Field(0.0, ge=0, lt=1, description="probability, per step, that a drawn code is drawn anew")
 
 
-class Config(PartConfig):
+class Config(_codes.Config):
     """Transformer over codes that are partly hidden."""
 
-    width: int = Field(256, ge=8, description="features per token")
-    depth: int = Field(6, ge=1, description="layers")
-    heads: int = Field(4, ge=1, description="attention heads; divides the width")
     loss: Literal["diffusion", "maskgit"] = Field(
         "diffusion", description="diffusion: the bound on the likelihood; maskgit: more codes hidden, closer to drawing"
     )
-    rotary: bool = Field(True, description="rotary positions inside attention, beside the learned ones of the input")
-    dropout: float = Field(0.0, ge=0, lt=1, description="after attention and mlp")
-    label_dropout: float = Field(
-        0.1, ge=0, le=1, description="share of samples trained without their class and condition, for guidance"
-    )
     sampling: Settings = Field(Settings(), description="how to draw when the user says nothing")
 
-    @model_validator(mode="after")
-    def _divides(self) -> Config:
-        if self.width % (2 * self.heads):
-            raise ValueError(
-                f"width {self.width} must be a multiple of twice the heads ({self.heads}); rotary positions turn pairs"
-            )
-        return self
-
     def build(self, spec: LatentSpec, classes: int, conditional: bool = False) -> Prior:
-        if not spec.size:
-            raise UsageError(
-                "the masked prior models codes, but this bottleneck has none; use prior=mixture or bottleneck=vq"
-            )
+        _codes.check_codes(self, spec)
         return Masked(self, spec, classes, conditional)
 
 

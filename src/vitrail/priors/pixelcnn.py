@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import UsageError
 from vitrail.networks.gated import Gated, Walk
+from vitrail.priors import _codes
 from vitrail.priors._prior import Prior, forgetful, unconditional
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
@@ -24,15 +25,8 @@ from vitrail.types import Config as PartConfig
 from vitrail.types import Latent, LatentSpec
 
 
-class Settings(PriorSettings):
+class Settings(_codes.Settings):
     """How to draw."""
-
-    temperature: float = Field(1.0, ge=0, description="below 1 safer, above 1 more varied; 0: always the likeliest")
-    top_k: int | None = Field(None, ge=1, description="only among so many likeliest codes")
-    top_p: float | None = Field(
-        None, gt=0, le=1, description="only among the likeliest codes that make up this probability"
-    )
-    guidance: float = Field(1.0, ge=0, description="1: none; above 1 the class shows more clearly, with less variety")
 
 
 class Config(PartConfig):
@@ -60,11 +54,7 @@ class Config(PartConfig):
 
     def build(self, spec: LatentSpec, classes: int, conditional: bool = False) -> Prior:
         unconditional(self, conditional)
-        if not spec.size:
-            raise UsageError(
-                "the pixelcnn prior models codes, but this bottleneck has none; "
-                "use bottleneck=vq, or for pixels network=identity bottleneck=scalar"
-            )
+        _codes.check_codes(self, spec, "use bottleneck=vq, or for pixels network=identity bottleneck=scalar")
         if len(spec.grid) not in (1, 2):
             raise UsageError(
                 f"the pixelcnn prior wants codes on 1 or 2 axes, these have {len(spec.grid)}; use prior=autoregressive"
