@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Unpack
 
@@ -69,8 +70,8 @@ def evaluate(
     """Score reconstructions of the pictures, the use of the codebook, their likelihood, and samples against the pictures.
 
     Without a feature net sets of pictures are not compared, so nothing is sampled. A codec without weights gives the pictures back,
-    so its reconstructions get no scores. Where the prior wants a condition, the samples
-    are what the data's own pictures, degraded, could be, in turn. Copies are looked for among the training pictures where these
+    so its reconstructions get no scores. Where the prior wants a condition, the samples are what the data's own pictures,
+    degraded, could be, in turn. Copies are looked for among the training pictures where these
     are given; `data` must hold none of them. Raises DataError where the data is of another kind than the model's, UsageError for
     settings that the prior does not know, and for a likelihood asked of a model that has none.
     """
@@ -83,28 +84,29 @@ def evaluate(
     wanted = min(len(data), limit or len(data))
     asked, notes = _priced(model, data, likelihood)
     priced = min(wanted, asked)
-    looking = training is not None and count > 0 and wanted >= LEAST_UNSEEN
-    seen_and_priced = wanted + priced
-    whole = seen_and_priced + count + (len(training) if training is not None and looking else 0)
+    searched = training if count and wanted >= LEAST_UNSEEN else None
+    whole = wanted + priced + count + (0 if searched is None else len(searched))
+
+    def after(before: int) -> Callable[..., None]:
+        return lambda done, _=0: progress(before + done, whole)
+
     coded = model.codec.learns or model.codec.bottleneck.size > 0
-    real = seen(model, data, features, wanted, lambda done: progress(done, whole), reconstruct=coded)
+    real = seen(model, data, features, wanted, after(0), reconstruct=coded)
     scores = [*fidelity_scores(model, real), *codebook_scores(model, real)]
     if priced:
-        scores += likelihood_scores(model, data, priced, seed, lambda done: progress(wanted + done, whole))
+        scores += likelihood_scores(model, data, priced, seed, after(wanted))
     if features is None:
         return Evaluation(tuple(scores), notes=notes)
     if real.x_hat_features is not None and model.codec.learns:
         scores += set_scores(model, real, real.x_hat_features, "reconstruction_", features, seed, {})
     if not count:
         return Evaluation(tuple(scores), notes=notes)
-    fake = drawn(model, features, data, count, seed, settings, lambda done: progress(seen_and_priced + done, whole))
+    fake = drawn(model, features, data, count, seed, settings, after(wanted + priced))
     scores += sample_scores(model, real, fake, features, seed)
-    found = None
-    if training is not None and looking:
-        found = _copies(
-            model, real, fake, training, features, lambda done, _: progress(seen_and_priced + count + done, whole)
-        )
-        scores.append(copy_score(model, real, fake, found, features, seed, len(training)))
+    if searched is None:
+        return Evaluation(tuple(scores), fake.seconds / count, notes=notes)
+    found = _copies(model, real, fake, searched, features, after(wanted + priced + count))
+    scores.append(copy_score(model, real, fake, found, features, seed, len(searched)))
     return Evaluation(tuple(scores), fake.seconds / count, found, notes)
 
 
