@@ -89,14 +89,8 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             if state.updates and (passed(used, following) or state.finished):
                 store.keep(pupil, state)
             if state.step % training.log == 0 or state.finished:
-                observed = {f"stats.{name}": value for name, value in job.module.observed().items()}
-                observed |= {f"weights.{name}": value for name, value in moving(job.weights, used).items()}
-                state.last = clock.line(
-                    job.name, state, state.means(ranks) | observed, state.rate_scale * pupil.rate(used)
-                )
-                journal.write(state.last, job.module.histograms)
-                if job.listen and ranks.first:
-                    job.listen(state.last)
+                rate = state.rate_scale * pupil.rate(used)
+                _log(job, state, clock, journal, state.means(ranks), used, rate, listened=ranks.first)
             if journal.due(seconds) or state.finished:
                 progress = 1.0 if state.finished else budget.progress(state.step, state.step * config.batch, seconds)
                 journal.beat(clock.moment(job.name, state, progress, numbers["loss"]), seconds)
@@ -156,6 +150,25 @@ class Clock:
             "refused": state.refused,
             "time": time,
         }
+
+
+def _log(
+    job: Job,
+    state: State,
+    clock: Clock,
+    journal: Journal,
+    means: dict[str, float],
+    used: float,
+    rate: float,
+    listened: bool,
+) -> None:
+    """Write a line of the log: means since the last one, what the module observed, and weights that move."""
+    observed = {f"stats.{name}": value for name, value in job.module.observed().items()}
+    observed |= {f"weights.{name}": value for name, value in moving(job.weights, used).items()}
+    state.last = clock.line(job.name, state, means | observed, rate)
+    journal.write(state.last, job.module.histograms)
+    if job.listen and listened:
+        job.listen(state.last)
 
 
 def _contested(
