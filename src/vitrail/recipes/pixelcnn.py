@@ -26,5 +26,5 @@ def recipe() -> Recipe:
         reconstruction=mse.Config(),
         prior=pixelcnn.Config(width=32, depth=6, kernel=5),
         data=DataConfig(binarise=True),
-        training=Training(budget="20 epochs", prior=Stage(batch=32, lr=2e-3)),
+        training=Training(budget="20 epochs", prior=Stage(batch=32, optimiser="muon", lr=5e-3)),
     )
