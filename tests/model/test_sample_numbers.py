@@ -37,6 +37,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         for order in get_args(any_order.Settings.model_fields["order"].annotation)
     },
     "autoregressive": ("vqvae", {}, {"guidance": 2.0}),
+    "born": ("vqvae", {"prior": "born"}, {"guidance": 2.0}),
     "pixelcnn": ("pixelcnn", {"data.binarise": False}, {"guidance": 2.0}),
     "normal": ("vae-dense", {}, {}),
 }

@@ -1,6 +1,7 @@
 """What every prior must do; a new file is tested by existing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -21,9 +22,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "mixture": {"components": 3},
     "masked": {"width": 16, "depth": 2, "heads": 2},
     "any-order": {"width": 16, "depth": 2, "heads": 2},
+    "born": {"width": 4},
 }
 CONTINUOUS = LatentSpec((2, 3, 2))
 DISCRETE = LatentSpec((4, 3, 2), levels=2, size=7)
+SIZES = {"born": 8}  # of the codebook, for those that do not take every one
 CLASSES = 3
 NUMBERS = [0, 5, 2, 9, 5]
 
@@ -42,7 +45,7 @@ def build(name: str, classes: int = CLASSES) -> Prior:
     try:
         prior = built(name, CONTINUOUS, classes)
     except UsageError:
-        prior = built(name, DISCRETE, classes)
+        prior = built(name, replace(DISCRETE, size=SIZES.get(name, DISCRETE.size)), classes)
     for weight in prior.parameters():
         weight.data.copy_(0.2 * torch.randn(weight.shape))  # in its own layout in memory
     if prior.fits:
