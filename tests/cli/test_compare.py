@@ -13,6 +13,7 @@ import pytest
 from vitrail.metrics.direction import better
 from vitrail.model import folder
 from vitrail.model.model import Model
+from vitrail.model.recipe import override
 
 Vitrail = Callable[..., Any]  # the fixture of conftest.py
 
@@ -65,6 +66,10 @@ def test_one_table_with_the_best_of_each_row(vitrail: Vitrail, two: tuple[Path, 
     assert str(two[0]) in shown.splitlines()[0]
     assert "weights" in shown
     assert "drawn with top_k" not in shown  # it was not set
+    assert first["operations"] > first["weights_in_circuits"] == 0
+    assert f"{first['operations']:,}" in next(line for line in shown.splitlines() if line.startswith("operations"))
+    assert "in circuits" not in shown  # there are none
+    assert "pictures seen" not in shown  # these models are without their runs
     assert any(line.startswith("frechet") and "*" in line and " to " in line for line in shown.splitlines())
 
 
@@ -157,3 +162,29 @@ def test_seeds_of_a_recipe_make_one_column(vitrail: Vitrail, model: Path, dense:
     assert many["interval"] is None
     assert (one["spread"], len(one["interval"])) == (None, 2)
     assert " ± " in vitrail("compare", *runs, other, "--group", "recipe").out
+
+
+def test_circuits_are_told_beside_their_twins(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
+    base, spec = folder.load(model).recipe, folder.load(model).spec
+    runs = []
+    for layer in ("quantum", "classical"):
+        made = Model.build(override(base, {"prior": "born", "prior.layer": layer}), spec)
+        folder.save(made, tmp_path / layer)
+        runs.append(evaluated(vitrail, tmp_path / layer))
+    columns = vitrail("compare", *runs, "--json").facts["columns"]
+    inside = [column["weights_in_circuits"] for column in columns]
+    assert inside == [12, 0]  # 4 qubits, 3 layers
+    assert columns[0]["weights"] == columns[1]["weights"]
+    shown = vitrail("compare", *runs).out
+    assert f"12 ({12 / columns[0]['weights']:.1%})" in shown
+
+
+def test_pictures_seen_are_those_of_all_stages(vitrail: Vitrail, tmp_path: Path) -> None:
+    words = ["--data", "digits", "--budget", "4 steps", "--set", "training.threads=1", "--set", "training.precision=fp32"]
+    small = ["--set", "prior.width=16", "--set", "prior.depth=1", "--set", "prior.heads=2", "--set", "bottleneck.size=16"]
+    for name in "ab":
+        assert vitrail("train", "vqvae", *words, *small, "--out", tmp_path / name).code == 0
+        evaluated(vitrail, tmp_path / name)
+    facts = vitrail("compare", tmp_path / "a", tmp_path / "b", "--json").facts
+    assert facts["columns"][0]["training_pictures"] == [[2 * 64, 2 * 64]]
+    assert any(line.split()[-1] == "256" for line in vitrail("compare", tmp_path / "a", tmp_path / "b").out.splitlines())

@@ -2,7 +2,8 @@
 
 Reads the evaluation.json that `vitrail evaluate` wrote into each run. What must agree is the data, the part of it, how many
 pictures and samples, the feature net and the version; how a model draws is its own affair, and is shown. The best of a row
-is marked *; a likelihood of which a bound is known is told as at most that.
+is marked *; a likelihood of which a bound is known is told as at most that. Below stands what the models cost: weights, the
+share of them in quantum circuits, multiply-adds of one sample's way through codec and prior, pictures seen and time.
 
     vitrail compare runs/a runs/b runs/c
     vitrail compare runs/flow-0 runs/flow-1 runs/vae-0 runs/vae-1 --group recipe
@@ -61,7 +62,10 @@ def printed(found: Comparison) -> dict[str, Any]:
             "runs": [run.name for run in column.runs],
             "recipe": column.runs[0].recipe,
             "weights": column.runs[0].weights,
+            "weights_in_circuits": column.runs[0].angles,
+            "operations": column.runs[0].operations,
             "training_seconds": [run.seconds for run in column.runs],
+            "training_pictures": [run.pictures for run in column.runs],
             "seconds_per_sample": [run.seconds_per_sample for run in column.runs],
             "sampling": dict(column.runs[0].sampling),
         }
@@ -94,6 +98,11 @@ def _mean(value: Callable[[Judged], float | None], shown: Callable[[float], str]
     return told
 
 
+def _in_circuits(column: Column) -> str:
+    run = column.runs[0]
+    return f"{run.angles:,} ({run.angles / run.weights:.1%})" if run.angles else ""
+
+
 def _sampling(column: Column) -> dict[str, str]:
     settings = column.runs[0].sampling
     return {f"drawn with {key}": str(value) for key, value in settings.items() if value is not None}
@@ -102,7 +111,10 @@ def _sampling(column: Column) -> dict[str, str]:
 ABOUT: dict[str, Callable[[Column], str]] = {
     "runs": lambda column: str(len(column.runs)) if len(column.runs) > 1 else "",
     "weights": lambda column: f"{column.runs[0].weights:,}",
+    "of them in circuits": _in_circuits,
+    "operations": lambda column: "" if column.runs[0].operations is None else f"{column.runs[0].operations:,}",
     "training": _mean(lambda run: run.seconds, duration),
+    "pictures seen": _mean(lambda run: sum(run.pictures) or None, "{:,.0f}".format),
     "seconds per sample": _mean(lambda run: run.seconds_per_sample, "{:.4f}".format),
 }
 

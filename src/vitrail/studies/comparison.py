@@ -14,7 +14,7 @@ from vitrail.errors import ModelError, UsageError
 from vitrail.metrics.direction import better
 from vitrail.metrics.protocol import Score, comparable
 from vitrail.model import folder
-from vitrail.model.model import Model
+from vitrail.studies import cost
 from vitrail.training.report import facts
 
 FILE = "evaluation.json"
@@ -37,7 +37,10 @@ class Judged:
     scores: Mapping[str, Score]  # by metric
     origin: Mapping[str, Any]
     weights: int  # numbers of codec and prior
+    angles: int  # those of them that turn qubits
+    operations: int | None  # multiply-adds of a sample's way through both; None where circuits run elsewhere
     seconds: float | None  # of training; None for a model without its run
+    pictures: tuple[int, ...]  # seen in training, by stage
     seconds_per_sample: float | None
 
     @property
@@ -175,6 +178,7 @@ def _read(path: Path) -> Judged | str:
     tree = _tree(where)
     if tree.get("fingerprint") != model.fingerprint:
         return f"{path} has changed since it was evaluated: run `vitrail evaluate {path}` again"
+    run = facts.read(home) if home else None
     printed = model.recipe.printed()
     printed["training"] = {key: value for key, value in printed["training"].items() if key != "seed"}
     return Judged(
@@ -183,8 +187,11 @@ def _read(path: Path) -> Judged | str:
         kind=hashlib.sha256(json.dumps(printed, sort_keys=True).encode()).hexdigest(),
         scores={score.metric: score for score in map(Score.parse, tree["scores"]) if score.value is not None},
         origin={name: tree.get(name) for name in ORIGIN},
-        weights=_weights(model),
-        seconds=facts.read(home).seconds if home else None,
+        weights=cost.weights(model),
+        angles=cost.angles(model),
+        operations=cost.operations(model),
+        seconds=run.seconds if run else None,
+        pictures=tuple(lines[-1]["images"] for lines in run.lines.values() if lines) if run else (),
         seconds_per_sample=tree.get("seconds_per_sample"),
     )
 
@@ -198,11 +205,6 @@ def _tree(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: unreadable ({error}); evaluate again") from None
     return dict(tree)
-
-
-def _weights(model: Model) -> int:
-    parts = (part for part in (model.codec, model.prior) if part is not None)
-    return sum(weight.numel() for part in parts for weight in part.parameters())
 
 
 def _bare(score: Score) -> Score:
