@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vitrail.errors import DataError, UsageError
 from vitrail.networks.quantum.circuit import Circuit
 from vitrail.networks.quantum.execution import Execution, Noise, Read
-from vitrail.networks.quantum.simulator import ParameterShift, Run, Simulator
+from vitrail.networks.quantum.simulator import Run, Simulator
 from vitrail.networks.quantum.statevector import check_memory
 from vitrail.networks.quantum.twin import ClassicalTwin
 
@@ -56,9 +56,11 @@ class QuantumLayer(nn.Module):
             x = x.to(weight.dtype)
             self._check(x)
             angles, state = self._entered(x)
+            if state is not None and state.requires_grad and self.run.gradient in ("parameter-shift", "adjoint"):
+                raise UsageError(
+                    f"amplitudes have no gradient by {self.run.gradient}: use angles, or gradient exact in torch"
+                )
             generator = None if self.training or self.execution.exact else self._generator(x.device)
-            if self._shifted and torch.is_grad_enabled():
-                return ParameterShift.apply(self.run, weight, angles, state, generator)
             return self.run(weight, angles, state, generator)
 
     def classical_twin(self) -> ClassicalTwin:
@@ -72,10 +74,6 @@ class QuantumLayer(nn.Module):
     def extra_repr(self) -> str:
         circuit = self.circuit
         return f"{circuit.qubits} qubits, {circuit.layers} layers, {circuit.weights} weights, {self.execution.backend}"
-
-    @property
-    def _shifted(self) -> bool:
-        return self.execution.backend == "torch" and self.execution.gradient == "parameter-shift"
 
     def _entered(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Angles of the turns by data (B, A), and the state to begin with where data is one."""

@@ -84,7 +84,7 @@ def rotated(state: Tensor, basis: str, conjugated: int = 0) -> Tensor:
         state = state.to(complex_of(state.dtype) if not state.is_complex() else state.dtype)
     for wire, letter in enumerate(basis):
         if letter != "Z":
-            matrix = torch.tensor(TO_Z[letter], device=state.device).to(state.dtype)
+            matrix = torch.tensor(TO_Z[letter], dtype=state.dtype, device=state.device)
             state = moved(state, wire, matrix)
             state = moved(state, wire + conjugated, matrix.conj()) if conjugated else state
     return state
@@ -95,7 +95,7 @@ def confused(odds: Tensor, readout: tuple[float, float] | None) -> Tensor:
     if readout is None:
         return odds
     wrong_zero, wrong_one = readout
-    bit = torch.tensor([[1 - wrong_zero, wrong_one], [wrong_zero, 1 - wrong_one]]).to(odds)
+    bit = odds.new_tensor([[1 - wrong_zero, wrong_one], [wrong_zero, 1 - wrong_one]])
     for first, end in cuts(odds.shape[1].bit_length() - 1, most=4):
         odds = moved(odds.contiguous(), first, kron(bit.expand(end - first, 2, 2)))
     return odds

@@ -19,7 +19,10 @@ SHIFT = torch.pi / 2
 
 
 class Run(Protocol):
-    """A way of running circuits: as `Simulator.forward`."""
+    """A way of running circuits: as `Simulator.forward`.   gradient: by which rule."""
+
+    @property
+    def gradient(self) -> str: ...
 
     def __call__(
         self, weights: Tensor, angles: Tensor, state: Tensor | None, generator: torch.Generator | None
@@ -44,6 +47,11 @@ class Simulator(nn.Module):
         self.measure = Measurement(strings, circuit.qubits, execution.readout)
 
     @property
+    def gradient(self) -> str:
+        """Through the simulator, unless it is to be had as from hardware."""
+        return "parameter-shift" if self.execution.gradient == "parameter-shift" else "exact"
+
+    @property
     def copies(self) -> int:
         """Rows that one sample takes."""
         return self.execution.trajectories if isinstance(self.noise, Trajectories) else 1
@@ -55,6 +63,8 @@ class Simulator(nn.Module):
 
         With shots, values are those of shots and the gradient is that of the exact ones.
         """
+        if torch.is_grad_enabled() and self.gradient == "parameter-shift":
+            return ParameterShift.apply(self, weights, angles, state, generator)
         if torch.is_grad_enabled():
             return self._read(weights, angles, state, generator)
         rows = max(1, CHUNK // (self.copies * 2**self.evolve.wires * 2 * weights.element_size()))
@@ -104,7 +114,12 @@ class ParameterShift(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, run: Run, weights: Tensor, angles: Tensor, state: Tensor | None, generator: torch.Generator | None
+        ctx: Any,
+        run: Simulator,
+        weights: Tensor,
+        angles: Tensor,
+        state: Tensor | None,
+        generator: torch.Generator | None,
     ) -> Tensor:
         ctx.run, ctx.generator = run, generator
         ctx.save_for_backward(weights, angles, state)
