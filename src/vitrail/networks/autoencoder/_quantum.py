@@ -1,13 +1,10 @@
-"""What the networks with circuits share: how they read them, and how much of them is a circuit."""
+"""How networks read circuits."""
 
 from __future__ import annotations
 
 from itertools import combinations
 from typing import Literal
 
-from torch import nn
-
-from vitrail.networks.autoencoder._unitary import Unitary
 from vitrail.networks.quantum.circuit import Circuit
 from vitrail.networks.quantum.layer import Execution, QuantumLayer, layer
 from vitrail.networks.quantum.twin import ClassicalTwin
@@ -28,9 +25,3 @@ def singles_and_pairs(qubits: int) -> tuple[str, ...]:
     """Z of every qubit, then Z Z of every two."""
     groups = (*combinations(range(qubits), 1), *combinations(range(qubits), 2))
     return tuple("".join("Z" if wire in group else "I" for wire in range(qubits)) for group in groups)
-
-
-def share(module: nn.Module) -> float:
-    """Of all trained numbers of a module those that are angles of its circuits, 0 to 1."""
-    inside = sum(part.weight.numel() for part in module.modules() if isinstance(part, QuantumLayer | Unitary))
-    return inside / max(1, sum(weight.numel() for weight in module.parameters() if weight.requires_grad))
