@@ -7,7 +7,8 @@ device, which may be a machine that is paid for, runs only as many circuits as `
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -54,7 +55,8 @@ class Device:
         """As `Simulator.forward`; what is drawn is drawn by the device."""
         self._admit(weights, angles)
         state = None if state is None else state.double().cpu()
-        told = self._told(weights.double().cpu(), angles.double().cpu(), state)
+        with _doubled():
+            told = self._told(weights.double().cpu(), angles.double().cpu(), state)
         return told.to(weights.device, None if told.is_complex() else weights.dtype)
 
     def _told(self, weights: Tensor, angles: Tensor, state: Tensor | None) -> Tensor:
@@ -89,7 +91,8 @@ class Device:
         """The circuit, made on its first run: (weights, angles, state) -> what is measured."""
         import pennylane as qml
 
-        node = qml.QNode(self._measured, self._device(), interface="torch", diff_method=self.gradient)
+        rule = None if self.gradient == "none" else self.gradient
+        node = qml.QNode(self._measured, self._device(), interface="torch", diff_method=rule)
         if self.gradient == "parameter-shift":  # PennyLane has no such gradient of broadcast inputs
             node = qml.transforms.broadcast_expand(node)
         if self.execution.shots is not None or self.read == "sample":
@@ -101,7 +104,7 @@ class Device:
 
         name, options = self.execution.backend, dict(self.execution.options)
         if name == "qiskit.aer" and (self.execution.noise or self.execution.readout):
-            options["noise_model"] = noise_model(self.execution)
+            options.update(noise_model=noise_model(self.execution), optimization_level=0)  # else identities are dropped
         try:
             return qml.device(name, wires=self.circuit.qubits, **options)
         except Exception as error:  # whatever a plugin raises
@@ -160,8 +163,8 @@ def installed() -> tuple[str, ...]:
 def gradient(execution: Execution, read: Read) -> str:
     """PennyLane's name for the way to the gradient. Raises UsageError where there is none that was asked for."""
     name = execution.backend
-    if execution.gradient == "parameter-shift":
-        return "parameter-shift"
+    if read == "sample" or execution.gradient == "parameter-shift":
+        return "none" if read == "sample" else "parameter-shift"
     exact = None
     if execution.shots is None and name in ("default.qubit", "default.mixed"):
         exact = "backprop"
@@ -170,9 +173,7 @@ def gradient(execution: Execution, read: Read) -> str:
     if exact is None and execution.gradient == "exact":
         drawn = " with shots" if execution.shots else ""
         raise UsageError(f"'{name}' has no exact gradient of {read}{drawn}: use gradient parameter-shift or auto")
-    if exact is None and read in ("state", "sample"):
-        return "best"  # without one
-    return exact or "parameter-shift"
+    return exact or ("none" if read == "state" else "parameter-shift")
 
 
 def check(circuit: Circuit, execution: Execution, read: Read) -> None:
@@ -221,6 +222,17 @@ def noise_model(execution: Execution) -> Any:
         zero, one = execution.readout
         model.add_all_qubit_readout_error(ReadoutError([[1 - zero, zero], [one, 1 - one]]))
     return model
+
+
+@contextmanager
+def _doubled() -> Iterator[None]:
+    """PennyLane makes tensors of Python numbers, which have torch's default precision."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _nearest(name: str) -> str:
