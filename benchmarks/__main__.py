@@ -24,7 +24,7 @@ NAMES = (
     "interop",
     "sampler_overhead",
 )
-LONG = ("main_job", "recipes", "collapse", "sharpness", "gans", "generation", "few_steps", "masked", "likelihood")
+LONG = ("main_job", "recipes", "collapse", "sharpness", "gans", "generation", "few_steps", "masked", "likelihood", "quantum")
 
 
 def run(name: str, quick: bool) -> tuple[int, str]:

@@ -121,6 +121,39 @@ def test_likelihood(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("curve.*")} == {"curve.csv", "curve.png"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "title", "score", "others"),
+    [
+        ("quantum-autoencoder", "quantum-autoencoder on digits", "psnr", ()),
+        ("quantum-gan", "quantum-gan on digits, two classes", "frechet", ("classical",)),
+    ],
+)
+def test_quantum(tmp_path: Path, recipe: str, title: str, score: str, others: tuple[str, ...]) -> None:
+    docs = tmp_path / "docs"
+    figures = run("quantum", "--out", str(tmp_path / "runs"), "--recipes", recipe, "--publish", str(docs))["figures"]
+    kinds = ("quantum", "no entangler", "classical twin", *others)
+    assert {f"{title}, {kind}: {score}" for kind in kinds} <= figures.keys()
+    text = (docs / "quantum-results.md").read_text()
+    assert ("| fidelity |" in text) == (recipe == "quantum-autoencoder")
+    assert text.count(" ± ") >= len(kinds)
+    assert [path.name for path in (docs / "assets").iterdir()] == [f"{recipe}-digits.png"]
+
+
+def test_baselines_without_a_gradient() -> None:
+    sys.path.append(str(FOLDER))
+    import baselines
+    import torch
+
+    train, test = torch.rand(60, 1, 4, 4), torch.rand(9, 1, 4, 4)
+    assert torch.equal(baselines.joined(baselines.patches(test, 2), test.shape, 2), test)
+    near, far = (baselines.fidelity(test, baselines.subspace(train, test, size)) for size in (12, 2))
+    assert 0 < far < near <= 1
+    coarse, fine = (baselines.codebook(train, test, 2, count, seed=0) for count in (2, 64))
+    assert (fine - test).square().mean() < (coarse - test).square().mean()
+    assert baselines.fidelity(test, test) == pytest.approx(1)
+
+
 def test_sampler_overhead() -> None:
     document = run("sampler_overhead")
     if "skipped" in document:

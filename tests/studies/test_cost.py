@@ -24,7 +24,7 @@ def model(name: str, **changes: Any) -> Model:
 def test_a_dense_network_multiplies_once_by_every_weight_of_its_matrices() -> None:
     made = model("vae-dense", network__widths=(24, 12), bottleneck__channels=3)
     matrices = [weight for weight in made.codec.parameters() if weight.dim() > 1]
-    assert cost.operations(made) == sum(weight.numel() for weight in matrices)
+    assert cost.operations(made) == pytest.approx(sum(weight.numel() for weight in matrices), rel=0.06)
     assert cost.weights(made) == sum(weight.numel() for weight in made.codec.parameters())
     assert cost.angles(made) == 0
 
@@ -38,17 +38,18 @@ def test_a_transformer_multiplies_for_every_token_and_every_two_of_them() -> Non
     head = with_prior.prior.head.weight
     wanted = tokens * sum(weight.numel() for weight in (*block, head)) + 2 * tokens**2 * 16
     found = (cost.operations(each) or 0 for each in (with_prior, without))
-    assert next(found) - next(found) == pytest.approx(wanted, rel=0.02)
+    assert next(found) - next(found) == pytest.approx(wanted, rel=0.06)
 
 
-def test_a_complex_product_counts_as_four_real_ones() -> None:
+def test_a_complex_multiplication_counts_as_four_real_ones() -> None:
     counts = []
     for kind in (torch.float32, torch.complex64):
         with cost.FlopCounterMode(display=False, custom_mapping=cost.FORMULAS) as counter:
             torch.ones(2, 3, dtype=kind) @ torch.ones(3, 5, dtype=kind)
             torch.ones(7, 2, 3, dtype=kind) @ torch.ones(7, 3, 5, dtype=kind)
+            torch.ones(3, 5, dtype=kind) * torch.ones(5, dtype=kind)
         counts.append(counter.get_total_flops() // 2)
-    assert counts == [8 * 30, 4 * 8 * 30]
+    assert counts == [8 * 30 + 15, 4 * (8 * 30 + 15)]
 
 
 def test_a_qubit_more_costs_about_twice_as_much() -> None:
@@ -65,6 +66,9 @@ def test_angles_are_counted_wherever_they_are() -> None:
     born = model("vqvae", prior="born", bottleneck__size=16)
     assert cost.angles(born) == Circuit(qubits=4, layers=3, rotations="ry").weights
     twin = model("vqvae", prior="born", bottleneck__size=16, prior__layer="classical")
+    assert (
+        cost.operations(model("quantum-autoencoder", network__layer="classical")) or 0
+    ) > 64  # though it has no matrix
     assert (cost.angles(twin), cost.weights(twin)) == (0, cost.weights(born))
     state = model("quantum-autoencoder")
     assert cost.angles(state) == cost.weights(state) > 0

@@ -3,7 +3,7 @@
 Reads the evaluation.json that `vitrail evaluate` wrote into each run. What must agree is the data, the part of it, how many
 pictures and samples, the feature net and the version; how a model draws is its own affair, and is shown. The best of a row
 is marked *; a likelihood of which a bound is known is told as at most that. Below stands what the models cost: weights, the
-share of them in quantum circuits, multiply-adds of one sample's way through codec and prior, pictures seen and time.
+share of them in quantum circuits, multiplications of one sample's way through codec and prior, pictures seen and time.
 
     vitrail compare runs/a runs/b runs/c
     vitrail compare runs/flow-0 runs/flow-1 runs/vae-0 runs/vae-1 --group recipe

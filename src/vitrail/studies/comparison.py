@@ -38,7 +38,7 @@ class Judged:
     origin: Mapping[str, Any]
     weights: int  # numbers of codec and prior
     angles: int  # those of them that turn qubits
-    operations: int | None  # multiply-adds of a sample's way through both; None where circuits run elsewhere
+    operations: int | None  # multiplications of a sample's way through both; None where circuits run elsewhere
     seconds: float | None  # of training; None for a model without its run
     pictures: tuple[int, ...]  # seen in training, by stage
     seconds_per_sample: float | None

@@ -32,9 +32,10 @@ def angles(model: Model) -> int:
 
 
 def operations(model: Model) -> int | None:
-    """Multiply-adds of one sample's way through the codec and, as in training, the prior: matrix products, convolutions, attention.
+    """Multiplications of one sample's way through the codec and, as in training, the prior: those of matrix products, convolutions
+    and attention, each with its addition, and of numbers one by one.
 
-    A complex multiplication counts as four real ones. None where circuits run on another device, whose work is not seen.
+    A complex one counts as four real ones. None where circuits run on another device, whose work is not seen.
     """
     if any(isinstance(module, QuantumLayer) and module.execution.backend != HERE for module in modules(model)):
         return None
@@ -83,6 +84,12 @@ def _product(*factors: Tensor, out_val: Tensor, **_: Any) -> int:
 
 
 @_of_tensors
+def _one_by_one(*_: Any, out_val: Tensor, **__: Any) -> int:
+    """The same of numbers, counted as if something was added too."""
+    return 2 * out_val.numel() * (COMPLEX if out_val.is_complex() else 1)
+
+
+@_of_tensors
 def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, out_val: Any, **__: Any) -> int:
     """The same of attention, for which torch has no count on a CPU."""
     return int(sdpa_flop_count(query.shape, key.shape, value.shape))
@@ -90,5 +97,6 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, out_val: Any,
 
 FORMULAS = {
     **dict.fromkeys((torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.baddbmm), _product),
+    torch.ops.aten.mul: _one_by_one,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
 }
