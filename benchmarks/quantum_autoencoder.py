@@ -28,7 +28,7 @@ from vitrail.types import DataSpec
 SHALLOW, DEEP = 2, 6  # layers of the circuit that makes the states, and of the one that undoes it
 STATES, RARE = 256, 0.05  # states in a set, and the share of those that cannot be compressed
 ROUNDING = 1e-6
-ANGLE = 0.5  # scatter of the angles that make the states, in radians
+ANGLE = 1.0  # scatter of the angles that make the states, in radians
 
 
 @dataclass(frozen=True)

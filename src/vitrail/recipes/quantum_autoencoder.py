@@ -22,10 +22,10 @@ def recipe() -> Recipe:
     """8 amplitudes are kept. The cost is the trash alone; the squared error, the same times a length, is only told."""
     return Recipe(
         name="quantum-autoencoder",
-        network=quantum_state.Config(circuit=Circuit(qubits=6, layers=12, embedding="amplitude", rotations="ry")),
+        network=quantum_state.Config(circuit=Circuit(layers=24, embedding="amplitude", rotations="ry", gate="cnot")),
         bottleneck=trash.Config(channels=8),
         reconstruction=mse.Config(),
         prior=mixture.Config(),
         weights={"reconstruction": 0.0, "trash": 1.0},
-        training=Training(budget="20 epochs", codec=Stage(batch=64, lr=1e-2)),
+        training=Training(budget="20 epochs", codec=Stage(batch=64, lr=3e-2)),
     )

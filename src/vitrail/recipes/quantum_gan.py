@@ -5,8 +5,8 @@
 
 In the first line noise turns the qubits in every layer, by a learned linear map; the second is the generator of the first paper,
 where noise turns them once and nothing is classical. `--set adversarial=wasserstein` with `adversarial.begin=0` and
-`adversarial.balance=fixed` is the game of the third. 8x8 pictures are four parts; 16x16 want larger ones, as by
-`--set network.circuit.qubits=7`. Few classes are learnt in minutes: a folder with a subfolder of pictures for each.
+`adversarial.balance=fixed` is the game of the third. Few classes are learnt in minutes: a folder with a subfolder of pictures for
+each, 8x8 or 16x16 (`--set data.size=16`).
 Papers: Huang et al. 2021, "Experimental quantum generative adversarial networks for image generation"; noise in every layer:
 Bravo-Prieto et al. 2022; Wasserstein: Tsang et al. 2023, "Hybrid quantum-classical generative adversarial network for high
 resolution image generation"; the game here: Goodfellow et al. 2014, with R1 (Mescheder et al. 2018).
@@ -27,7 +27,7 @@ from vitrail.priors import normal
 
 
 def recipe() -> Recipe:
-    """Circuits of four qubits and an ancilla paint 16 pixels each. Only the game is minimised."""
+    """Of 8x8 pixels four circuits of four qubits and an ancilla paint 16 each. Only the game is minimised."""
     return Recipe(
         name="quantum-gan",
         network=quantum_generator.Config(

@@ -21,9 +21,10 @@ def count(module: torch.nn.Module | None) -> int:
     return sum(weight.numel() for weight in module.parameters()) if module is not None else 0
 
 
-def angles(module: torch.nn.Module) -> int:
+def angles(module: torch.nn.Module | None) -> int:
     """Weights in circuits."""
-    return sum(part.weight.numel() for part in module.modules() if isinstance(part, QuantumLayer | Unitary))
+    parts = module.modules() if module is not None else ()
+    return sum(part.weight.numel() for part in parts if isinstance(part, QuantumLayer | Unitary))
 
 
 def test_probabilities_are_told_as_logarithms() -> None:

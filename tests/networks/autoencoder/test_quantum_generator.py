@@ -38,6 +38,25 @@ def test_so_many_parts_as_fill_a_sample(shape: tuple[int, ...], parts: int) -> N
     assert not torch.allclose(out.flatten(1)[:, :4], out.flatten(1)[:, 4:8])  # each has weights of its own
 
 
+@pytest.mark.parametrize(
+    ("shape", "asked", "qubits", "parts"),
+    [
+        ((1, 8, 8), 4, 5, 4),
+        ((1, 16, 16), 4, 7, 4),
+        ((1, 28, 28), 4, 8, 7),
+        ((1, 8, 8), 16, 3, 16),
+        ((1, 8, 8), None, 4, 8),
+        ((3,), 4, 2, 2),
+    ],
+)
+def test_qubits_follow_from_the_parts(shape: tuple[int, ...], asked: int | None, qubits: int, parts: int) -> None:
+    spec, own = DataSpec(shape=shape), Circuit(qubits=4, embedding="angle")
+    config = quantum_generator.Config(circuit=own, parts=asked).fitted(spec)
+    assert config.circuit.qubits == qubits
+    assert config.fitted(spec) == config
+    assert len(config.decoder(spec, 3, shape[0]).parts) == parts
+
+
 def test_noise_turns_by_up_to_a_quarter_evenly() -> None:
     angles = quantum_generator.Quarters(3)(torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0)))
     assert torch.equal(angles[:, 2], angles[:, 0])

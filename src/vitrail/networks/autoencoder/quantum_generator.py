@@ -31,7 +31,12 @@ class Config(PartConfig):
 
     circuit: Circuit = Field(
         Circuit(qubits=5, layers=6, embedding="modulated", rotations="ry", entangler="linear"),
-        description="circuit of each part; there are so many parts as make up a sample, of 2^(qubits - ancillas) values each",
+        description="circuit of each part, which has 2^(qubits - ancillas) values",
+    )
+    parts: int | None = Field(
+        4,
+        ge=1,
+        description="parts of a sample, at least; circuit.qubits follow from it. null: as many as circuit.qubits ask for",
     )
     ancillas: int = Field(1, ge=0, description="qubits that are measured and must be 0")
     noise: Literal["angles", "style"] = Field(
@@ -58,8 +63,12 @@ class Config(PartConfig):
         return 0
 
     def fitted(self, spec: DataSpec) -> Config:
-        """Nothing is left open."""
-        return self
+        """With so many qubits that there are as many parts as asked for, or up to twice that."""
+        if self.parts is None:
+            return self
+        painting = max(1, (math.prod(spec.shape) // self.parts).bit_length() - 1)
+        circuit = self.circuit.model_copy(update={"qubits": painting + self.ancillas})
+        return self.model_copy(update={"circuit": circuit})
 
     def classical_twin(self) -> Self:
         """The same without qubits, with as many weights."""
