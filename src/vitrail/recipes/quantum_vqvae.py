@@ -1,7 +1,7 @@
 """Quantum VQ-VAE: patches become bit strings of six qubits, as measured, and each bit string stands for a patch.
 
     vitrail train quantum-vqvae --data digits --out runs/quantum-vqvae --budget 60s
-    vitrail train quantum-vqvae --data digits --out runs/vq --set network.reads=pairs --set bottleneck=vq --set bottleneck.size=64
+    vitrail train quantum-vqvae --data digits --out runs/vq --set network.reads=pairs --set bottleneck.size=64 --set bottleneck=vq
 
 Training minimises the exact mean over all bit strings, as a simulator can; `--set bottleneck.training=straight-through` draws one,
 as a device would. The second line is the other variant: expectations of qubits and of their pairs, linearly mapped to where the
