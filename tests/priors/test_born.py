@@ -99,6 +99,18 @@ def test_nats_are_the_term_times_the_codes() -> None:
     torch.testing.assert_close(prior.nats(latent(x[2:3]), label[2:3], 7, [9]), nats[2:3])
 
 
+@pytest.mark.parametrize("layer", ["quantum", "classical"])
+def test_half_precision_is_near(layer: str) -> None:
+    prior, x, label = build(layer=layer), codes(), torch.tensor([0, 1, 2, -1])
+    exact = prior.nats(latent(x), label, 0, range(4))
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = prior.terms(latent(x), label)["nats"]
+        near = prior.nats(latent(x), label, 0, range(4))
+    terms.backward()
+    assert terms.dtype == torch.float32
+    torch.testing.assert_close(near, exact, rtol=0.02, atol=0.1)
+
+
 @pytest.mark.parametrize("settings", [Settings(), Settings(temperature=0.7, top_k=3), Settings(guidance=2.5)])
 def test_drawing_is_sampling_from_whole_passes(settings: Settings) -> None:
     prior, label, numbers = build(2), torch.tensor([0, 1, -1]), [3, 1, 8]

@@ -128,7 +128,8 @@ class Born(Prior):
 
     def measured(self, angles: Tensor) -> Tensor:
         """angles (..., I) -> log-probabilities (..., K) of the bit strings that the circuit gives."""
-        chances = self.layer(angles.flatten(0, -2)).float()
+        with torch.autocast(angles.device.type, enabled=False):  # logarithms want all digits
+            chances = self.layer(angles.flatten(0, -2).float())
         return torch.log((1 - SPREAD) * chances + SPREAD / self.spec.size).unflatten(0, angles.shape[:-1])
 
     def known(self, label: Tensor) -> Tensor:
