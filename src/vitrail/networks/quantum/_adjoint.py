@@ -24,12 +24,14 @@ def moved(state: Tensor, move: Move, matrix: Tensor | None = None) -> Tensor:
     if isinstance(move, Tensor):
         return state * move
     assert matrix is not None
-    size = matrix.shape[-1]
-    if matrix.dim() == 3:
-        return (matrix[:, None] @ state.view(len(state), 2**move, size, -1)).view_as(state)
-    if 2**move * size == state.shape[1]:
-        return (state.view(-1, size) @ matrix.mT).view_as(state)
-    return (matrix @ state.view(len(state) * 2**move, size, -1)).view_as(state)
+    before, size, own = 2**move, matrix.shape[-1], matrix.dim() == 3
+    if before * size == state.shape[1]:  # the last wires
+        rows = state.view(len(state), before, size) if own else state.view(-1, size)
+        return (rows @ matrix.mT).view_as(state)
+    if own:
+        return (matrix[:, None] @ state.view(len(state), before, size, -1)).view_as(state)
+    parts = state.view(len(state) * before, size, -1)
+    return torch.bmm(matrix.expand(len(parts), size, size), parts).view_as(state)
 
 
 def placed(state: Tensor, places: Tensor, back: Tensor) -> Tensor:

@@ -22,10 +22,9 @@ from vitrail.networks.quantum._adjoint import Move, adjoint, moved
 from vitrail.networks.quantum.circuit import Barrier, Entangle, Step, Turn
 
 BLOCK = 4  # wires of a matrix that all samples share
-OWN_BLOCK = 2  # wires of a matrix per sample, which is made for this sample alone
-KEPT = (
-    1 << 30
-)  # bytes of states that are kept for the gradient; of deeper circuits they are undone on the way back instead
+OWN_BLOCK = 3  # wires of a matrix per sample, which is made for this sample alone
+# Bytes of states that are kept for the gradient; of deeper circuits they are undone on the way back instead.
+KEPT = 1 << 30
 GENERATORS = {  # -i times the Pauli matrix, as pairs of real and imaginary part
     "x": [[[0, 0], [0, -1]], [[0, -1], [0, 0]]],
     "y": [[[0, 0], [-1, 0]], [[1, 0], [0, 0]]],
