@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 
+NO_BYTE = 256  # the token behind the end of a text, whose tokens are its UTF-8 bytes; a text of nothing else is none
+
 
 class Config(BaseModel):
     """Settings of one part: frozen, keyword-only, unknown keys refused. A part subclasses it and adds `build`."""
@@ -88,3 +90,4 @@ class Batch:
     x: Tensor  # (B, C, *S) float in [0, 1]
     label: Tensor  # (B,) int64; -1 where unknown
     index: Tensor  # (B,) int64 position in the data set
+    text: Tensor | None = None  # (B, T) int64 bytes of the captions, NO_BYTE behind them; None where they are not read

@@ -30,6 +30,12 @@ class DataConfig(Config):
         description="each value becomes 0 or 1, 1 with the probability of its brightness: for training anew in every epoch, for"
         " judging always alike",
     )
+    captions: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="bytes that are read of each picture's caption, as a condition of a diffusion or flow prior; 0: none is read",
+    )
     heldout: float = Field(0.05, ge=0, lt=1, description="share kept out of training where the source has no test part")
     max_pixels: int = Field(
         89_000_000, ge=1, le=178_000_000, description="a picture with more pixels is set aside unread"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vitrail import catalog
+from vitrail.data import captions
 from vitrail.data.augmentation import judged
 from vitrail.data.config import DataConfig
 from vitrail.data.decoding import Conformed, decode_all
@@ -35,17 +36,23 @@ class Dataset:
 
     spec: shape (C, H, W) and class names. labels: (N,) int64, -1 where unknown. keys: stable names of the samples.
     fingerprint: changes with the samples, their labels, order or shape.
-    binarise: samples are given in black and white, each always alike.
+    binarise: samples are given in black and white, each always alike. tokens: bytes of the captions that `text` gives.
     """
 
     def __init__(
-        self, part: Part, spec: DataSpec, read: Conformed, pixels: Tensor | None = None, binarise: bool = False
+        self,
+        part: Part,
+        spec: DataSpec,
+        read: Conformed,
+        pixels: Tensor | None = None,
+        binarise: bool = False,
+        tokens: int = 0,
     ) -> None:
-        self.spec, self.binarise = spec, binarise
-        self.keys = part.keys
+        self.spec, self.binarise, self.tokens = spec, binarise, tokens
+        self.keys, self.captions = part.keys, part.captions
         self.labels = torch.from_numpy(np.array(part.labels, dtype=np.int64))
         self.pixels = pixels  # (N, C, H, W) uint8, or None where samples are read as needed
-        form = (read.shape, read.fit, *(["binarise"] if binarise else []))
+        form = (read.shape, read.fit, *(["binarise"] if binarise else []), *([tokens, part.captions] if tokens else []))
         self.fingerprint = digest(part.stamp, "\n".join(part.keys), part.labels.tobytes(), str(form))
         self._read = read
         self._quarantine = {fault.path: fault for fault in part.quarantine}
@@ -57,6 +64,15 @@ class Dataset:
     def quarantine(self) -> tuple[Quarantined, ...]:
         """What was set aside so far, in order of path; grows while a set is read as needed."""
         return tuple(self._quarantine[path] for path in sorted(self._quarantine))
+
+    @property
+    def uncaptioned(self) -> int:
+        """How many samples have no caption, where captions are read."""
+        return sum(not text.strip() for text in self.captions)
+
+    def text(self, index: Tensor) -> Tensor | None:
+        """(B, T) tokens of the captions, None where they are not read."""
+        return captions.tokens([self.captions[i] for i in index.tolist()], self.tokens) if self.tokens else None
 
     def set_aside(self, faults: Iterable[Quarantined]) -> None:
         """Add to the quarantine what a reader process found."""
@@ -155,6 +171,8 @@ def _opened(
     source: Source, parts: tuple[Part, ...], config: DataConfig, shape: Shape | None, progress: Progress
 ) -> list[Dataset]:
     """Data sets of some parts of a source, decoded into memory where all of them fit."""
+    if config.captions:
+        _check_captions(source)
     shape = shape or chosen_shape(source.train.shapes, config)
     spec = DataSpec(shape=shape, classes=source.classes)
     in_memory = sum(len(part) for part in parts) * np.prod(shape) <= config.memory * GIB
@@ -171,9 +189,18 @@ def _dataset(part: Part, spec: DataSpec, config: DataConfig, in_memory: bool, pr
     channels, height, width = spec.shape
     read = Conformed(part.read, (channels, height, width), config.fit)
     if not in_memory:
-        return Dataset(part, spec, read, binarise=config.binarise)
+        return Dataset(part, spec, read, None, config.binarise, config.captions)
     decoded = decode_all(part, read, config.strict, progress)
     if decoded.faults:
         part = replace(part.take(decoded.kept), quarantine=(*part.quarantine, *decoded.faults))
         read = replace(read, read=part.read)
-    return Dataset(part, spec, read, torch.from_numpy(decoded.pixels), config.binarise)
+    return Dataset(part, spec, read, torch.from_numpy(decoded.pixels), config.binarise, config.captions)
+
+
+def _check_captions(source: Source) -> None:
+    """Raises DataError where no picture has one."""
+    if not any(text.strip() for part in (source.train, source.test) if part for text in part.captions):
+        raise DataError(
+            f"{source.name}: no picture has a caption: put photo.txt beside photo.jpg, or a metadata.csv with file_name and "
+            "text into the folder, or `captions` into the .npz; or train with data.captions=0"
+        )

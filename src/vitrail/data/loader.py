@@ -104,7 +104,7 @@ class Loader:
 
     def _finished(self, raw: _Raw) -> Batch:
         self.dataset.set_aside(raw.faults)
-        return Batch(unit(raw.pixels.numpy()), self.dataset.labels[raw.index], raw.index)
+        return _batch(self.dataset, raw.pixels.numpy(), raw.index)
 
     def _from_processes(self, start_step: int) -> Iterator[_Raw]:
         steps: DataLoader[_Raw] = DataLoader(
@@ -123,8 +123,11 @@ def in_order(dataset: Dataset, batch: int) -> Iterator[Batch]:
     """Every sample once, in the data set's order, for evaluation; the last batch may be smaller."""
     for start in range(0, len(dataset), batch):
         pixels, index = dataset.readable(np.arange(start, min(start + batch, len(dataset))))
-        positions = torch.from_numpy(index)
-        yield Batch(unit(pixels), dataset.labels[positions], positions)
+        yield _batch(dataset, pixels, torch.from_numpy(index))
+
+
+def _batch(dataset: Dataset, pixels: Pixels, index: Tensor) -> Batch:
+    return Batch(unit(pixels), dataset.labels[index], index, dataset.text(index))
 
 
 def unit(pixels: Pixels) -> Tensor:

@@ -44,6 +44,7 @@ class Part:
     read: Read
     stamp: str  # changes with the contents
     quarantine: tuple[Quarantined, ...] = ()
+    captions: tuple[str, ...] = ()  # one a sample, "" for none; empty where they were not read
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -56,6 +57,7 @@ class Part:
             labels=self.labels[index],
             shapes=self.shapes[index],
             read=Picked(self.read, index),
+            captions=tuple(self.captions[i] for i in index) if self.captions else (),
         )
 
 

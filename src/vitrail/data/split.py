@@ -61,4 +61,5 @@ def whole(source: Source) -> Part:
         read=Joined(first.read, second.read, len(first)),
         stamp=digest(first.stamp, second.stamp),
         quarantine=first.quarantine + second.quarantine,
+        captions=first.captions + second.captions,
     )

@@ -152,3 +152,24 @@ def test_a_file_of_something_else_is_not_advised_to_be_unpickled(tmp_path: Path)
     with pytest.raises(DataError, match="damaged or not plain arrays") as refused:
         open_source(str(tmp_path / "junk.npz"), DataConfig())
     assert "pickle.load" not in str(refused.value)
+
+
+def test_captions_are_an_array_of_strings(tmp_path: Path) -> None:
+    path, read = tmp_path / "a.npz", DataConfig(captions=9)
+    texts = np.array(["a", "bé", "", "d", "e", "f"])
+    np.savez(path, images=GREY, captions=texts, test_images=GREY[:2])
+    source = open_source(str(path), read)
+    assert source.test is not None
+    assert (source.train.captions, source.test.captions) == (tuple(texts.tolist()), ("", ""))
+    assert open_source(str(path), DataConfig()).train.captions == ()
+    np.savez(path, images=GREY, captions=np.char.encode(texts, "utf-8"), test_images=GREY[:2], test_captions=texts[:2])
+    source = open_source(str(path), read)
+    assert source.test is not None
+    assert (source.train.captions, source.test.captions) == (tuple(texts.tolist()), ("a", "bé"))
+
+
+@pytest.mark.parametrize("texts", [np.array(["a"]), np.arange(6), np.array([["a"]] * 6)])
+def test_other_captions_are_refused(tmp_path: Path, texts: np.ndarray) -> None:
+    np.savez(tmp_path / "a.npz", images=GREY, captions=texts)
+    with pytest.raises(DataError, match=r"captions are .* wanted 6 strings, one a picture"):
+        open_source(str(tmp_path / "a.npz"), DataConfig(captions=9))

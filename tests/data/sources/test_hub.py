@@ -89,3 +89,20 @@ def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UsageError, match=r"pip install 'vitrail\[hub\]'"):
         open_source("hf:user/pets", DataConfig())
+
+
+def test_captions_are_a_column_named_like_a_text(hub: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Captioned(Table):
+        def __init__(self) -> None:
+            super().__init__(PIXELS)
+            self.features["caption"] = object()
+
+        def __getitem__(self, key: Any) -> Any:
+            return [["one", "two"], "three", None] * 10 if key == "caption" else super().__getitem__(key)
+
+    monkeypatch.setattr(hub, "load_dataset", lambda *_: {"train": Captioned(), "test": Table(PIXELS[:5])})
+    source = open_source("hf:pets", DataConfig(captions=9))
+    assert source.train.captions[:3] == ("one", "three", "")
+    assert source.test is not None
+    assert source.test.captions == ("",) * 5
+    assert open_source("hf:pets", DataConfig()).train.captions == ()

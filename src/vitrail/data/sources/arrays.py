@@ -1,7 +1,8 @@
 """Pictures in a .npy or .npz file; of the latter also sheets, where many pictures are stacked in one lossless WebP.
 
 An .npz holds `images` (or x, data, x_train, ...) of shape (N, H, W), (N, H, W, C) or (N, C, H, W), and may hold
-`labels` (or y, y_train, ...), `classes`, `ids`, and a test part (`test_images`, x_test, ... with their labels).
+`labels` (or y, y_train, ...), `classes`, `ids`, `captions` (strings), and a test part (`test_images`, x_test, ... with their
+labels and `test_captions`).
 Sheets are `sheet000`, `sheet001`, ... beside `shape`: (N, H, W, C).
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ LABELS = ("labels", "y", "Y", "label", "targets", "y_train", "Y_train", "train_l
 TEST_IMAGES = ("x_test", "X_test", "test_images", "test_x", "test")
 TEST_LABELS = ("y_test", "Y_test", "test_labels", "test_y")
 KEYS = ("ids", "keys", "names")
+CAPTIONS, TEST_CAPTIONS = "captions", "test_captions"
 MOST_CLASSES = 100_000
 Array = npt.NDArray[Any]
 
@@ -56,15 +58,21 @@ def open(text: str, config: DataConfig, progress: Progress = silent) -> Source:
     path = Path(text)
     if path.suffix.lower() == ".npy":
         return Source(text, mapped(path))
-    train, test, classes = read_npz(path, progress)
+    train, test, classes = read_npz(path, progress, config.captions > 0)
     return Source(text, train, test, classes)
 
 
-def read_npz(path: Path, progress: Progress = silent) -> tuple[Part, Part | None, tuple[str, ...]]:
-    """Train part, test part if there is one, and class names. Raises DataError."""
+def read_npz(
+    path: Path, progress: Progress = silent, captions: bool = False
+) -> tuple[Part, Part | None, tuple[str, ...]]:
+    """Train part, test part if there is one, and class names. captions: whether to read them. Raises DataError."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return _parts(file, progress)
+            train, test, classes = _parts(file, progress)
+            if captions:
+                train = _captioned(train, file, CAPTIONS)
+                test = test and _captioned(test, file, TEST_CAPTIONS)
+            return train, test, classes
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
@@ -198,6 +206,15 @@ def _keys(file: Mapping[str, Array], count: int) -> list[str] | None:
         return None
     texts = [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names]
     return texts if len(set(texts)) == count else None
+
+
+def _captioned(part: Part, file: Mapping[str, Array], name: str) -> Part:
+    """The part with the captions of an array; none has one where the array is not there. Raises DataError."""
+    texts = file[name] if name in file else np.full(len(part), "")
+    if texts.shape != (len(part),) or texts.dtype.kind not in "US":
+        raise DataError(f"{name} are {texts.dtype} {texts.shape}; wanted {len(part)} strings, one a picture")
+    plain = (text.decode(errors="replace") if isinstance(text, bytes) else str(text) for text in texts)
+    return replace(part, captions=tuple(plain))
 
 
 def _classes(file: Mapping[str, Array], highest: int) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """A folder of pictures, at any depth; its top-level subfolders are the classes, or its parts where they are so named.
 
 `train/` beside `test/` (or `val/`, `valid/`, `validation/`) are parts, and the subfolders of each are the classes.
-Files that do not bear the name of a picture, and hidden ones, are no part of it.
+Files that do not bear the name of a picture, and hidden ones, are no part of it, but for captions (data/captions.py).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vitrail.data import captions
 from vitrail.data.config import DataConfig
 from vitrail.data.modalities.image import SUFFIXES, Header, decode, header
 from vitrail.data.source import Labels, Part, Pixels, Progress, Quarantined, Source, digest, silent
@@ -117,6 +118,7 @@ def _part(
         read=Files(root, kept, config.max_pixels),
         stamp=digest(str([size for _, (_, size) in sound])),
         quarantine=faults,
+        captions=captions.beside(root, kept) if config.captions else (),
     )
 
 

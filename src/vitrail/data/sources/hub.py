@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitrail.data import captions
 from vitrail.data.config import DataConfig
 from vitrail.data.modalities.image import pixels
 from vitrail.data.source import Part, Pixels, Progress, Source, digest, silent, unknown
@@ -52,11 +53,11 @@ def open(text: str, config: DataConfig, progress: Progress = silent) -> Source:
     if TRAIN not in splits:
         raise DataError(f"{text}: has no split '{TRAIN}' (there is: {', '.join(splits)})")
     test = next((split for split in TEST if split in splits), None)
-    train = _part(splits[TRAIN], text)
-    return Source(text, train, _part(splits[test], text) if test else None, _classes(splits[TRAIN]))
+    train = _part(splits[TRAIN], text, config)
+    return Source(text, train, _part(splits[test], text, config) if test else None, _classes(splits[TRAIN]))
 
 
-def _part(table: Any, text: str) -> Part:
+def _part(table: Any, text: str, config: DataConfig) -> Part:
     column = _column(table, "Image")
     if column is None:
         raise DataError(f"{text}: has no column of pictures (there is: {', '.join(table.features)})")
@@ -69,6 +70,7 @@ def _part(table: Any, text: str) -> Part:
         shapes=_shapes(read, count),
         read=read,
         stamp=digest(str(getattr(table, "_fingerprint", text))),
+        captions=_captions(table) if config.captions else (),
     )
 
 
@@ -80,6 +82,12 @@ def _column(table: Any, kind: str) -> str | None:
 def _classes(table: Any) -> tuple[str, ...]:
     label = _column(table, "ClassLabel")
     return tuple(table.features[label].names) if label else ()
+
+
+def _captions(table: Any) -> tuple[str, ...]:
+    """Of the first column that is named like a text."""
+    name = next((name for name in captions.COLUMNS if name in table.features), None)
+    return ("",) * len(table) if name is None else tuple(captions.of_row({name: text}) for text in table[name])
 
 
 def _shapes(read: Rows, count: int) -> npt.NDArray[np.int64]:
