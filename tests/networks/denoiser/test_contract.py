@@ -9,6 +9,7 @@ from torch import Tensor
 from vitrail import catalog
 from vitrail.errors import DataError, UsageError
 from vitrail.networks.denoiser._denoiser import Denoiser
+from vitrail.types import NO_BYTE
 
 FOLDER = "networks/denoiser"
 SMALL: dict[str, dict[str, Any]] = {
@@ -19,12 +20,15 @@ SMALL: dict[str, dict[str, Any]] = {
 NAMES = catalog.names(FOLDER)
 SPACES = [(), (9,), (7, 5), (8, 8), (5, 4, 6)]
 CLASSES = 3
+TOKENS = 6  # bytes of a caption
 
 
-def build(name: str, space: tuple[int, ...], scalars: int = 1, classes: int = CLASSES, **changes: Any) -> Denoiser:
+def build(
+    name: str, space: tuple[int, ...], scalars: int = 1, classes: int = CLASSES, tokens: int = 0, **changes: Any
+) -> Denoiser:
     torch.manual_seed(0)
     config = catalog.find(FOLDER, name).Config(**{**SMALL.get(name, {}), **changes})
-    net: Denoiser = config.build(3, 2, space, classes, scalars)
+    net: Denoiser = config.build(3, 2, space, classes, scalars, tokens)
     return net
 
 
@@ -131,3 +135,74 @@ def test_dropout_is_for_training_alone(name: str) -> None:
     assert torch.equal(net(*given), net(*given))
     net.train()
     assert not torch.equal(net(*given), net(*given))
+
+
+def reader(name: str, **changes: Any) -> Denoiser:
+    return build(name, (8, 8), tokens=TOKENS, **changes)
+
+
+def texts(*rows: str) -> Tensor:
+    return torch.tensor([[*row.encode(), *[NO_BYTE] * (TOKENS - len(row))] for row in rows])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_with_captions_it_starts_at_zero_and_every_weight_learns(name: str) -> None:
+    given = (*inputs((8, 8)), texts("red", "", "a blue"))
+    assert not reader(name)(*given).any()
+    net = awake(reader(name)).train()
+    net(*given).square().sum().backward()
+    for where, weight in net.named_parameters():
+        assert weight.grad is not None, where
+        assert weight.grad.isfinite().all(), where
+        assert weight.grad.any(), where
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_byte_matters_and_so_does_their_order(name: str) -> None:
+    net, given = awake(reader(name)), inputs((8, 8))
+    out = net(*given, texts("red", "red", "red"))
+    for other in ("rad", "re", "der", "", "redred"):
+        assert (net(*given, texts(other, other, other)) - out).flatten(1).norm(dim=1).gt(1e-4).all(), other
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_do_not_see_each_other_s_texts(name: str) -> None:
+    net, (z, told, label) = awake(reader(name)), inputs((8, 8))
+    text = texts("red", "", "a blue")
+    whole = net(z, told, label, text)
+    assert whole.isfinite().all()  # a text of nothing too
+    for i in range(3):
+        row = slice(i, i + 1)
+        torch.testing.assert_close(net(z[row], told[row], label[row], text[row]), whole[row], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_text_may_be_read_once_for_many_calls(name: str) -> None:
+    net, given, text = awake(reader(name)), inputs((8, 8)), texts("red", "", "a blue")
+    assert torch.equal(net(*given, net.read(text)), net(*given, text))
+    with torch.no_grad():
+        torch.testing.assert_close(net(*given, net.read(text)), net(*given, text))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bf16_is_close_with_captions(name: str) -> None:
+    net, given = awake(reader(name)), (*inputs((8, 8)), texts("red", "", "a blue"))
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = net(*given)
+    exact = net(*given)
+    assert (rough.float() - exact).norm() < 0.04 * exact.norm()
+
+
+@pytest.mark.parametrize("changes", [{"shared": True}, {"classic": True}, {"dropout": 0.2}])
+def test_all_kinds_of_transformers_read(changes: dict[str, Any]) -> None:
+    net, given = awake(reader("dit", **changes)), inputs((8, 8))
+    assert not torch.allclose(net(*given, texts("red", "red", "red")), net(*given, texts("", "", "")))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_captions_nothing_is_added(name: str) -> None:
+    net = build(name, (8, 8))
+    added = reader(name).state_dict().keys() - net.state_dict().keys()
+    assert added
+    assert net(*inputs((8, 8)), None).shape == (3, 2, 8, 8)
+    assert net.conditioning.label.num_embeddings == CLASSES + 1  # type: ignore[union-attr]

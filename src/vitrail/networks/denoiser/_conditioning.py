@@ -1,4 +1,4 @@
-"""What a denoiser is told, as one vector per sample."""
+"""What a denoiser is told, as one vector per sample, and the words of a text beside it."""
 
 from __future__ import annotations
 
@@ -8,38 +8,48 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.networks.denoiser._text import TextEncoder, Words
+
 
 class Conditioning(nn.Module):
-    """told (B, scalars) and label (B,) -> (B, width): the sum of the embeddings of each scalar and of the class.
+    """told (B, scalars), label (B,), text (B, T) -> (B, width): the sum of the embeddings of each, and the words of the text.
 
-    Always in float32, or in the type of the weights: in bf16 the numbers 999 and 1000 are one. The label's table has a last row for
-    none. Without classes the label is ignored.
+    Scalars always in float32, or in the type of the weights: in bf16 the numbers 999 and 1000 are one. The label's table has a last
+    row for none. Without classes the label is ignored, and without tokens the text.
     """
 
     def __init__(
-        self, frequencies: int, width: int, classes: int, scalars: int, hidden: int | None = None, shift: int = 0
+        self, frequencies: int, width: int, classes: int, scalars: int, tokens: int = 0, shift: int = 0
     ) -> None:
         super().__init__()
-        self.scalars = nn.ModuleList(Scalar(frequencies, hidden or width, width, shift) for _ in range(scalars))
+        self.scalars = nn.ModuleList(Scalar(frequencies, width, shift) for _ in range(scalars))
         self.label = nn.Embedding(classes + 1, width) if classes else None
         if self.label is not None:
             nn.init.normal_(self.label.weight, std=width**-0.5)  # DiT's 0.02 at the largest of its widths
+        self.text = TextEncoder(width, tokens) if tokens else None
 
-    def forward(self, told: Tensor, label: Tensor) -> Tensor:
+    def forward(self, told: Tensor, label: Tensor, text: Tensor | Words | None = None) -> tuple[Tensor, Words | None]:
+        words = self.read(text)
         with torch.autocast(told.device.type, enabled=False):
-            out = torch.stack([embed(scalar) for embed, scalar in zip(self.scalars, told.unbind(1), strict=True)]).sum(
-                0
-            )
-            return out if self.label is None else out + self.label(label)
+            parts = [embed(scalar) for embed, scalar in zip(self.scalars, told.unbind(1), strict=True)]
+            out = torch.stack(parts).sum(0)
+            out = out if self.label is None else out + self.label(label)
+            return out if words is None else out + words.mean, words
+
+    def read(self, text: Tensor | Words | None) -> Words | None:
+        """The words of a text, once for as many calls as they are wanted for; None where none are learnt."""
+        if self.text is None:
+            return None
+        return text if isinstance(text, Words) else self.text(text)
 
 
 class Scalar(nn.Module):
     """(B,) -> (B, width): waves, then two linear layers."""
 
-    def __init__(self, frequencies: int, hidden: int, width: int, shift: int) -> None:
+    def __init__(self, frequencies: int, width: int, shift: int) -> None:
         super().__init__()
         self.frequencies, self.shift = frequencies, shift
-        self.linear_1, self.linear_2 = nn.Linear(frequencies, hidden), nn.Linear(hidden, width)
+        self.linear_1, self.linear_2 = nn.Linear(frequencies, width), nn.Linear(width, width)
 
     def forward(self, scalar: Tensor) -> Tensor:
         seen = waves(scalar, self.frequencies, self.shift).to(self.linear_1.weight.dtype)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 
 
 class Denoiser(nn.Module, ABC):
-    """(B, inputs, *S) -> (B, outputs, *S), knowing how noisy its input is, and of which class.
+    """(B, inputs, *S) -> (B, outputs, *S), knowing how noisy its input is, of which class, and what its caption says.
 
-    Its Config's `build(inputs, outputs, space, classes, scalars)` makes it for maps of `space` = *S; where it takes others too, it
-    says so. Its last layer starts at zero. No layer looks at more than one sample or changes state in a forward pass. Without
-    classes (classes = 0) the label is ignored.
+    Its Config's `build(inputs, outputs, space, classes, scalars, tokens)` makes it for maps of `space` = *S; where it takes others
+    too, it says so. Its last layer starts at zero. No layer looks at more than one sample or changes state in a forward pass.
+    Without classes (classes = 0) the label is ignored, without captions (tokens = 0) the text.
     """
 
     @abstractmethod
-    def forward(self, z: Tensor, told: Tensor, label: Tensor) -> Tensor:
+    def forward(self, z: Tensor, told: Tensor, label: Tensor, text: Any = None) -> Tensor:
         """z (B, inputs, *S); told (B, scalars) float, each between 0 and about 1000: the noise level, and in few-step models the
-        size of the step; label (B,) int64, `classes` itself where there is none."""
+        size of the step; label (B,) int64, `classes` itself where there is none; text (B, tokens) int64, NO_BYTE behind its end."""
+
+    def read(self, text: Tensor) -> Any:
+        """What `forward` takes in place of a text, made once for many calls."""
+        return text

@@ -5,7 +5,8 @@ Data flow, with modulated(x) = norm(x) * (1 + scale) + shift:
     z (B, inputs, *S) -> patches -> linear -> x (B, T, D)
     depth x [x + gate * attention(modulated(x)), then x + gate * mlp(modulated(x))] -> modulated -> linear -> patches put back
 
-Shifts, scales and gates come from the noise level and the class, and start at zero (adaLN-zero).
+Shifts, scales and gates come from the noise level, the class and the mean of a caption's words, and start at zero (adaLN-zero).
+Where there are captions, every block looks at their words between attention and mlp.
 Sources: Peebles & Xie 2023; rotary positions Su et al. 2021; QK-norm Henry et al. 2020; SwiGLU Shazeer 2020; one adaLN for all
 blocks Chen et al. 2024 (PixArt-alpha), section 2.3.
 """
@@ -25,6 +26,7 @@ from vitrail.networks.convolution import depth_to_space, space_to_depth
 from vitrail.networks.denoiser._conditioning import Conditioning, waves
 from vitrail.networks.denoiser._denoiser import Denoiser
 from vitrail.networks.denoiser._patches import cropped, padded
+from vitrail.networks.denoiser._text import Reading, Words
 from vitrail.networks.transformer import attention, rotary, rotate, unit
 from vitrail.types import Config as PartConfig
 
@@ -57,11 +59,13 @@ class Config(PartConfig):
             raise ValueError("the classic net has an adaLN in each block: shared=false, or classic=false")
         return self
 
-    def build(self, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int = 1) -> DiT:
+    def build(
+        self, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int = 1, tokens: int = 0
+    ) -> DiT:
         """For maps of about this size. Raises UsageError where there is no space."""
         if not 1 <= len(space) <= 3:
             raise UsageError(f"denoiser=dit wants 1 to 3 space axes, this latent has {len(space)}; use denoiser=mlp")
-        return DiT(self, inputs, outputs, space, classes, scalars)
+        return DiT(self, inputs, outputs, space, classes, scalars, tokens)
 
     def patch_of(self, space: tuple[int, ...]) -> int:
         """Points a side of a token of maps of this size."""
@@ -77,23 +81,34 @@ class DiT(Denoiser):
     """(B, inputs, *S) -> (B, outputs, *S) for any S; positions are those of the map at hand."""
 
     def __init__(
-        self, config: Config, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int
+        self,
+        config: Config,
+        inputs: int,
+        outputs: int,
+        space: tuple[int, ...],
+        classes: int,
+        scalars: int,
+        tokens: int = 0,
     ) -> None:
         super().__init__()
         self.config, self.space, self.patch = config, space, config.patch_of(space)
         inside, width = self.patch ** len(space), config.width
-        self.conditioning = Conditioning(256, width, classes, scalars, shift=int(config.classic))
+        self.conditioning = Conditioning(256, width, classes, scalars, tokens, shift=int(config.classic))
         self.into = nn.Linear(inputs * inside, width)
         self.common = nn.Linear(width, 6 * width) if config.shared else None
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config, tokens > 0) for _ in range(config.depth))
         self.modulation = nn.Linear(width, 2 * width)
         self.last = nn.Linear(width, outputs * inside)
         nn.init.xavier_uniform_(self.into.weight)
         for layer in (self.common, self.modulation, self.last):
             _zero(layer)
 
-    def forward(self, z: Tensor, told: Tensor, label: Tensor) -> Tensor:
-        seen = F.silu(self.conditioning(told, label)).unsqueeze(1)  # (B, 1, D)
+    def read(self, text: Tensor) -> Words | None:
+        return self.conditioning.read(text)
+
+    def forward(self, z: Tensor, told: Tensor, label: Tensor, text: Tensor | Words | None = None) -> Tensor:
+        vector, words = self.conditioning(told, label, text)
+        seen = F.silu(vector).unsqueeze(1)  # (B, 1, D)
         patches = space_to_depth(padded(z, self.patch), self.patch)
         x, grid = self.into(patches.flatten(2).transpose(1, 2)), tuple(patches.shape[2:])
         angles = self._angles(grid, x.device)
@@ -101,7 +116,7 @@ class DiT(Denoiser):
             x = x + self._positions(grid, x.device).to(x.dtype)
         common = None if self.common is None else self.common(seen)
         for block in self.blocks:
-            x = block(x, seen if common is None else common, angles)
+            x = block(x, seen if common is None else common, angles, words)
         shift, scale = self.modulation(seen).chunk(2, dim=-1)
         x = self.last(torch.addcmul(shift, _norm(x, self.config.classic), 1 + scale))
         out = depth_to_space(x.transpose(1, 2).unflatten(2, grid), self.patch)
@@ -128,9 +143,9 @@ class DiT(Denoiser):
 
 
 class Block(nn.Module):
-    """x + gate * attention(modulated(x)), then x + gate * mlp(modulated(x))."""
+    """x + gate * attention(modulated(x)), then, with captions, x + reading(norm(x)), then x + gate * mlp(modulated(x))."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, reads: bool) -> None:
         super().__init__()
         width = config.width
         self.config = config
@@ -145,14 +160,17 @@ class Block(nn.Module):
         for layer in (self.qkv, self.out, self.up, self.down):
             nn.init.xavier_uniform_(layer.weight)
         _zero(self.modulation)
+        self.reading = Reading(width, width // config.heads, width) if reads else None
 
-    def forward(self, x: Tensor, seen: Tensor, angles: Angles | None) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor, angles: Angles | None, words: Words | None) -> Tensor:
         """seen: (B, 1, D), or (B, 1, 6 D) from the adaLN of all blocks."""
         moves = seen if self.offset is None else seen + self.offset
         moves = moves if self.modulation is None else self.modulation(moves)
         shift1, scale1, gate1, shift2, scale2, gate2 = moves.chunk(6, dim=-1)
         classic = self.config.classic
         x = torch.addcmul(x, gate1, self._mixed(torch.addcmul(shift1, _norm(x, classic), 1 + scale1), angles))
+        if self.reading is not None and words is not None:
+            x = x + self._drop(self.reading(_norm(x, classic), words))
         return torch.addcmul(x, gate2, self._mapped(torch.addcmul(shift2, _norm(x, classic), 1 + scale2)))
 
     def _mixed(self, x: Tensor, angles: Angles | None) -> Tensor:

@@ -4,7 +4,8 @@ Data flow:
 
     z (B, inputs, *S) -> flatten -> linear -> h (B, D) -> depth x [h + gate * mlp(norm(h) * (1 + scale) + shift)] -> norm -> linear
 
-Shift, scale and gate come from the noise level and the class (adaLN-zero: Peebles & Xie 2023, section 3.2).
+Shift, scale and gate come from the noise level, the class and the mean of the caption's words (adaLN-zero: Peebles & Xie 2023,
+section 3.2).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from vitrail.errors import DataError, UsageError
 from vitrail.networks.denoiser._conditioning import Conditioning
 from vitrail.networks.denoiser._denoiser import Denoiser
+from vitrail.networks.denoiser._text import Words
 from vitrail.types import Config as PartConfig
 
 LARGEST = 8192  # values of a sample; a map of more wants a network that knows neighbours
@@ -30,34 +32,46 @@ class Config(PartConfig):
     depth: int = Field(4, ge=1, description="residual blocks")
     dropout: float = Field(0.0, ge=0, lt=1, description="inside the residual blocks")
 
-    def build(self, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int = 1) -> Mlp:
+    def build(
+        self, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int = 1, tokens: int = 0
+    ) -> Mlp:
         """For samples of exactly this shape. Raises UsageError where they have too many values."""
         if inputs * prod(space) > LARGEST:
             raise UsageError(
                 f"denoiser=mlp takes up to {LARGEST} values a sample, this latent has {inputs} x {space}; use denoiser=unet"
             )
-        return Mlp(self, inputs, outputs, space, classes, scalars)
+        return Mlp(self, inputs, outputs, space, classes, scalars, tokens)
 
 
 class Mlp(Denoiser):
     """(B, inputs, *S) -> (B, outputs, *S), for one S, which may be none."""
 
     def __init__(
-        self, config: Config, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int
+        self,
+        config: Config,
+        inputs: int,
+        outputs: int,
+        space: tuple[int, ...],
+        classes: int,
+        scalars: int,
+        tokens: int = 0,
     ) -> None:
         super().__init__()
         self.shape, self.shape_out = (inputs, *space), (outputs, *space)
-        self.conditioning = Conditioning(256, config.width, classes, scalars)
+        self.conditioning = Conditioning(256, config.width, classes, scalars, tokens)
         self.into = nn.Linear(prod(self.shape), config.width)
         self.blocks = nn.ModuleList(Block(config.width, config.dropout) for _ in range(config.depth))
         self.last = nn.Linear(config.width, prod(self.shape_out))
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, z: Tensor, told: Tensor, label: Tensor) -> Tensor:
+    def read(self, text: Tensor) -> Words | None:
+        return self.conditioning.read(text)
+
+    def forward(self, z: Tensor, told: Tensor, label: Tensor, text: Tensor | Words | None = None) -> Tensor:
         if tuple(z.shape[1:]) != self.shape:
             raise DataError(f"denoiser=mlp reads latents of shape {self.shape} only, got {tuple(z.shape[1:])}")
-        seen = F.silu(self.conditioning(told, label))
+        seen = F.silu(self.conditioning(told, label, text)[0])
         h = self.into(z.flatten(1))
         for block in self.blocks:
             h = block(h, seen)

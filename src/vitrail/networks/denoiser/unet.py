@@ -28,6 +28,7 @@ from vitrail.networks.convolution import CONV, GroupNorm, depth_to_space, space_
 from vitrail.networks.denoiser._conditioning import Conditioning
 from vitrail.networks.denoiser._denoiser import Denoiser
 from vitrail.networks.denoiser._patches import cropped, padded
+from vitrail.networks.denoiser._text import Reading, Words
 from vitrail.networks.transformer import attention
 from vitrail.types import Config as PartConfig
 
@@ -54,11 +55,13 @@ class Config(PartConfig):
     dropout: float = Field(0.0, ge=0, lt=1, description="inside the residual blocks; about 0.1 for small data")
     patch: int = Field(1, ge=1, description="points a side that are made one before the first convolution")
 
-    def build(self, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int = 1) -> UNet:
+    def build(
+        self, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int = 1, tokens: int = 0
+    ) -> UNet:
         """For maps of about this size. Raises UsageError where there is no space to convolve over."""
         if len(space) not in CONV:
             raise UsageError(f"denoiser=unet wants 1 to 3 space axes, this latent has {len(space)}; use denoiser=mlp")
-        return UNet(self, inputs, outputs, space, classes, scalars)
+        return UNet(self, inputs, outputs, space, classes, scalars, tokens)
 
     def widths(self, space: tuple[int, ...]) -> tuple[int, ...]:
         """Channels of each level, finest first."""
@@ -75,15 +78,22 @@ class UNet(Denoiser):
     """(B, inputs, *S) -> (B, outputs, *S) for any S."""
 
     def __init__(
-        self, config: Config, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int
+        self,
+        config: Config,
+        inputs: int,
+        outputs: int,
+        space: tuple[int, ...],
+        classes: int,
+        scalars: int,
+        tokens: int = 0,
     ) -> None:
         super().__init__()
         dims, widths, attends = len(space), config.widths(space), config.attends(space)
         self.config, self.space, self.patch = config, space, config.patch
         inside = config.patch**dims
-        style = Style(config, dims, widths, attends)
+        style = Style(config, dims, widths, attends, tokens > 0)
         self.groups, self.head = style.groups, style.head
-        self.conditioning = Conditioning(widths[0], style.told, classes, scalars)
+        self.conditioning = Conditioning(widths[0], style.told, classes, scalars, tokens)
         self.conv_in = CONV[dims](inputs * inside, widths[0], 3, padding=1)
         last = len(widths) - 1
         self.down_blocks = nn.ModuleList(
@@ -102,15 +112,19 @@ class UNet(Denoiser):
             if isinstance(layer, nn.Conv2d):
                 layer.weight.data = _channels_last(layer.weight.data)
 
-    def forward(self, z: Tensor, told: Tensor, label: Tensor) -> Tensor:
-        seen = F.silu(self.conditioning(told, label))
+    def read(self, text: Tensor) -> Words | None:
+        return self.conditioning.read(text)
+
+    def forward(self, z: Tensor, told: Tensor, label: Tensor, text: Tensor | Words | None = None) -> Tensor:
+        vector, words = self.conditioning(told, label, text)
+        seen = F.silu(vector)
         x = _channels_last(self.conv_in(space_to_depth(padded(z, self.patch), self.patch)))
         skips = [x]
         for down in self.down_blocks:
-            x = down(x, seen, skips)
-        x = self.mid_block(x, seen)
+            x = down(x, seen, words, skips)
+        x = self.mid_block(x, seen, words)
         for up in self.up_blocks:
-            x = up(x, seen, skips)
+            x = up(x, seen, words, skips)
         out = depth_to_space(self.conv_out(_silu(self.conv_norm_out(x))), self.patch)
         return cropped(out, z.shape[2:]).contiguous()
 
@@ -118,8 +132,10 @@ class UNet(Denoiser):
 class Style:
     """What all layers of one net have in common."""
 
-    def __init__(self, config: Config, dims: int, widths: tuple[int, ...], attends: tuple[bool, ...]) -> None:
-        self.config, self.dims = config, dims
+    def __init__(
+        self, config: Config, dims: int, widths: tuple[int, ...], attends: tuple[bool, ...], reads: bool
+    ) -> None:
+        self.config, self.dims, self.reads = config, dims, reads
         self.told = 4 * widths[0]  # width of what all layers are told
         # One number for all levels, since diffusers has one: groups of at least 8 channels.
         most = min(32, max(1, min(widths) // 8))
@@ -149,9 +165,9 @@ class Down(nn.Module):
         self.attentions = nn.ModuleList(Attention(style, width) for _ in range(blocks if attends else 0))
         self.downsampler = CONV[style.dims](width, width, 3, stride=2, padding=1) if halves else None
 
-    def forward(self, x: Tensor, seen: Tensor, skips: list[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor, words: Words | None, skips: list[Tensor]) -> Tensor:
         for block, mix in zip_longest(self.resnets, self.attentions):
-            x = block(x, seen) if mix is None else mix(block(x, seen))
+            x = block(x, seen) if mix is None else mix(block(x, seen), words)
             skips.append(x)
         if self.downsampler is not None:
             x = self.downsampler(x)
@@ -167,8 +183,8 @@ class Middle(nn.Module):
         self.resnets = nn.ModuleList(Residual(style, width, width) for _ in range(2))
         self.attention = Attention(style, width)
 
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        return self.resnets[1](self.attention(self.resnets[0](x, seen)), seen)
+    def forward(self, x: Tensor, seen: Tensor, words: Words | None) -> Tensor:
+        return self.resnets[1](self.attention(self.resnets[0](x, seen), words), seen)
 
 
 class Up(nn.Module):
@@ -183,10 +199,10 @@ class Up(nn.Module):
         self.attentions = nn.ModuleList(Attention(style, width) for _ in range(blocks if attends else 0))
         self.upsampler = CONV[style.dims](width, width, 3, padding=1) if doubles else None
 
-    def forward(self, x: Tensor, seen: Tensor, skips: list[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor, words: Words | None, skips: list[Tensor]) -> Tensor:
         for block, mix in zip_longest(self.resnets, self.attentions):
             x = block(torch.cat([x, skips.pop()], dim=1), seen)
-            x = x if mix is None else mix(x)
+            x = x if mix is None else mix(x, words)
         if self.upsampler is not None:
             x = self.upsampler(F.interpolate(x, size=skips[-1].shape[2:], mode="nearest"))
         return x
@@ -218,7 +234,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all points of a (B, C, *S) map, added to it."""
+    """Self-attention over all points of a (B, C, *S) map, added to it; then, with captions, what their words say to each point."""
 
     def __init__(self, style: Style, width: int) -> None:
         super().__init__()
@@ -227,13 +243,23 @@ class Attention(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+        self.norm_read = style.norm(width) if style.reads else None
+        self.reading = Reading(width, style.head, style.told) if style.reads else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.group_norm(x).flatten(2).transpose(1, 2)  # (B, T, C)
+    def forward(self, x: Tensor, words: Words | None) -> Tensor:
+        tokens = _rows(self.group_norm(x))
         # Each (B, heads, T, C/heads).
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = attention(q, k, v, causal=False).transpose(1, 2).flatten(2)
-        return x + self.out(mixed).transpose(1, 2).reshape(x.shape)
+        x = x + self.out(mixed).transpose(1, 2).reshape(x.shape)
+        if self.norm_read is None or self.reading is None or words is None:
+            return x
+        return x + self.reading(_rows(self.norm_read(x)), words).transpose(1, 2).reshape(x.shape)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(B, C, *S) -> (B, T, C), a row for each point."""
+    return x.flatten(2).transpose(1, 2)
 
 
 def _silu(x: Tensor) -> Tensor:
