@@ -142,6 +142,7 @@ def walked(net: Any, scheduler: Any, z: Tensor) -> Tensor:
         ({"prior.path": "exploding", "prior.predicts": "edm"}, r"path=exploding with prior\.predicts=edm"),
         ({"prior.predicts": "flow"}, r"path=cosine with prior\.predicts=flow"),
         ({"prior.self_conditioning": True}, "last estimate"),
+        ({"data.captions": 8}, "a caption"),
         ({"prior": "flow", "prior.few_steps": True}, "size of a step"),
     ],
 )

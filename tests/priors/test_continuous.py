@@ -12,11 +12,11 @@ from toy import CENTRES, SMALL, blobs, build, labels, latent, learnt
 
 from vitrail.priors import _prediction as prediction
 from vitrail.priors import diffusion, flow
-from vitrail.priors._continuous import EVERY, Given
+from vitrail.priors._continuous import EVERY, Continuous, Given
 from vitrail.priors._drawing import Settings
 from vitrail.samplers.path import Name as PathName
 from vitrail.samplers.path import path
-from vitrail.types import Latent, LatentSpec
+from vitrail.types import NO_BYTE, Latent, LatentSpec
 
 PATHS: tuple[Any, ...] = get_args(PathName)
 NAMES: tuple[Any, ...] = get_args(prediction.Name)
@@ -276,3 +276,47 @@ def test_room_makes_chunks_that_suit() -> None:
     assert build(shape=(8, 7, 7)).room((7, 7)) <= (1 << 14) // 64
     assert build(shape=(1, 28, 28)).room((28, 28)) <= (1 << 14) // 16
     assert build().room(()) == 1
+
+
+def captioned(part: Any = flow, classes: int = 0, **settings: Any) -> Continuous:
+    """With captions of up to 4 bytes."""
+    torch.manual_seed(0)
+    prior: Continuous = part.Config(**settings).build(LatentSpec((2,)), classes, False, SMALL, 4)
+    for weight in prior.net.parameters():
+        weight.data.copy_(0.2 * torch.randn(weight.shape))
+    return prior.eval()
+
+
+TEXTS = torch.tensor([[97, 98, NO_BYTE, NO_BYTE], [97, 98, 99, 100], [NO_BYTE] * 4])
+
+
+@pytest.mark.parametrize("changes", [{}, {"self_conditioning": True}, {"few_steps": True}, {"guide": 0.5}])
+def test_captions_are_learnt_from_and_drawn_by(changes: dict[str, Any]) -> None:
+    prior = captioned(classes=3, **changes).train()
+    terms = prior.terms(latent(9), labels(9), TEXTS.repeat(3, 1))
+    torch.stack([*terms.values()]).sum().backward()
+    table = prior.net.get_submodule("conditioning.text.byte").weight  # type: ignore[union-attr]
+    assert table.grad[97].any()  # type: ignore[union-attr,index]
+    how, none = Settings(steps=3, guidance=2.0), torch.full((3,), -1)
+    drawn = prior.eval().draw(0, [0, 0, 0], none, how, condition=TEXTS)
+    assert len(drawn.unique(dim=0)) == 3
+    for row in range(3):
+        alone = prior.draw(0, [0], none[:1], how, condition=TEXTS[row : row + 1])
+        torch.testing.assert_close(alone, drawn[row : row + 1])
+
+
+def test_no_captions_are_captions_of_nothing_and_nothing_to_guide_by() -> None:
+    prior, none = captioned(), torch.full((2,), -1)
+    given = prior.draw(0, [3, 4], none, Settings(steps=3), condition=TEXTS[[2, 2]])
+    assert torch.equal(prior.draw(0, [3, 4], none, Settings(steps=3)), given)
+    torch.testing.assert_close(prior.draw(0, [3, 4], none, Settings(steps=3, guidance=3.0)), given)
+    assert prior.nats(latent(2), none, 0, [0, 1]).isfinite().all()
+
+
+def test_a_caption_is_read_once_in_a_draw() -> None:
+    prior = captioned()
+    read: list[int] = []
+    encoder = prior.net.get_submodule("conditioning.text")
+    encoder.register_forward_hook(lambda *_: read.append(1))
+    prior.draw(0, [0, 1], torch.full((2,), -1), Settings(steps=5), condition=TEXTS[:2])
+    assert len(read) == 1

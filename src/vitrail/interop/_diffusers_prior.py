@@ -59,6 +59,7 @@ def _check(prior: Continuous) -> None:
     """Raise UsageError for a net that is told or given more than diffusers' are."""
     given = {
         "a hint (condition)": prior.conditional,
+        "a caption (data.captions)": prior.captions > 0,
         "its own last estimate (prior.self_conditioning)": prior.config.self_conditioning,
         "the size of a step (prior.few_steps)": prior.few_steps,
     }

@@ -9,7 +9,7 @@ import torch
 from vitrail import catalog
 from vitrail.codecs.codec import Codec
 from vitrail.errors import UsageError
-from vitrail.model.recipe import SLOTS, Recipe, denoises
+from vitrail.model.recipe import SLOTS, Recipe, denoises, reads
 from vitrail.networks.denoiser import mlp, unet
 from vitrail.networks.discriminator._discriminator import Discriminator
 from vitrail.objectives.adversarial._adversarial import PENALTIES, Adversarial
@@ -40,8 +40,7 @@ def build_codec(recipe: Recipe, spec: DataSpec) -> Codec:
 
 def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior | None:
     """The prior of a recipe over the latents of this codec; None where it has none. Raises UsageError where they do not fit."""
-    if recipe.condition is not None and recipe.prior is None:
-        raise UsageError("a condition is a hint for the prior, but this recipe has none; use condition=null")
+    _check_condition(recipe)
     if recipe.denoiser is not None and not denoises(recipe.prior):
         named = "a recipe without a prior" if recipe.prior is None else f"prior={recipe.prior.part()}"
         raise UsageError(f"{named} learns with no denoiser; use denoiser=null, or prior=flow or diffusion")
@@ -49,9 +48,25 @@ def build_prior(recipe: Recipe, spec: DataSpec, codec: Codec) -> Prior | None:
         torch.manual_seed(recipe.training.seed + 1)
         conditional = recipe.condition is not None
         denoiser = [recipe.denoiser] if denoises(recipe.prior) else []
+        captions = [recipe.data.captions] if recipe.data.captions else []
         classes = len(spec.classes) if getattr(recipe.prior, "label_dropout", 0) < 1 else 0  # never told, never learnt
-        prior: Prior | None = built(recipe.prior, codec.latent_spec(), classes, conditional, *denoiser)
+        prior: Prior | None = built(recipe.prior, codec.latent_spec(), classes, conditional, *denoiser, *captions)
     return prior
+
+
+def _check_condition(recipe: Recipe) -> None:
+    """Raise UsageError for hints or captions that no prior is there to be given."""
+    if recipe.condition is not None and recipe.prior is None:
+        raise UsageError("a condition is a hint for the prior, but this recipe has none; use condition=null")
+    if not recipe.data.captions:
+        return
+    if recipe.condition is not None:
+        raise UsageError(
+            "a prior is given captions or degraded pictures, not both; use condition=null, or data.captions=0"
+        )
+    if not reads(recipe.prior):
+        named = "a recipe without a prior" if recipe.prior is None else f"the {recipe.prior.part()} prior"
+        raise UsageError(f"{named} reads no captions; use prior=flow or diffusion, or data.captions=0")
 
 
 def build_regulariser(recipe: Recipe, codec: Codec) -> Regulariser | None:

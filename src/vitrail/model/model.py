@@ -17,8 +17,10 @@ from vitrail.codecs.codec import Codec
 from vitrail.data.modalities import image
 from vitrail.data.noise import generators
 from vitrail.errors import DataError, UsageError
+from vitrail.model import prompt as prompts
 from vitrail.model.build import build_codec, build_prior, fitted
 from vitrail.model.chunks import in_chunks, rows
+from vitrail.model.prompt import Prompt
 from vitrail.model.recipe import Recipe
 from vitrail.priors._prior import Prior, Settings
 from vitrail.samplers import noise
@@ -110,12 +112,13 @@ class Model:
         first: int = 0,
         size: tuple[int, ...] | None = None,
         condition: Any = None,
+        prompt: Prompt = None,
         **settings: Any,
     ) -> Tensor:
         """n samples (n, C, H, W), numbers first ... first + n - 1 of this seed; see `draw`."""
         hints = self._hints(condition, n)
         size = self._size(size, hints)
-        codes = self.draw(n, label=label, seed=seed, first=first, size=size, condition=hints, **settings)
+        codes = self.draw(n, label=label, seed=seed, first=first, size=size, condition=hints, prompt=prompt, **settings)
         return self.decode(codes, size)
 
     @torch.inference_mode()
@@ -128,25 +131,30 @@ class Model:
         first: int = 0,
         size: tuple[int, ...] | None = None,
         condition: Any = None,
+        prompt: Prompt = None,
         **settings: Any,
     ) -> Tensor:
         """Latents of n samples: codes where the prior is discrete, else z.
 
-        label: a class or one per sample; None takes the classes in turn where the prior knows them and gets no condition, -1 means
-        any class. size: (H, W) of the pictures; None: as large as the condition, or else as those it was trained on.
+        label: a class or one per sample; None takes the classes in turn where the prior knows them and gets neither condition nor
+        prompt, -1 means any class.
+        size: (H, W) of the pictures; None: as large as the condition, or else as those it was trained on.
         condition: where the recipe has one, a degraded picture or one per sample, as `hint` makes them.
+        prompt: where the prior was trained on captions, what one would say, or one per sample; None, or "": nothing.
         settings: temperature, guidance and so on, as the prior has them; what is not given comes from the recipe.
-        Raises UsageError for labels, sizes or settings that the prior does not know, and for a condition too many or missing.
+        Raises UsageError for labels, sizes or settings that the prior does not know, and for a condition or prompt too many or
+        missing.
         """
         if n < 1:
             raise UsageError(f"wants at least one sample, got n={n}")
         noise.generator(seed, first)  # judges both
         prior, numbers = self._prior(), range(first, first + n)
-        chosen, labels = self.settings(settings), self.labels(label, numbers)
-        hints = self._hints(condition, n)
+        hints, text = self._hints(condition, n), prompts.tokens(prior, prompt, n)
+        chosen, labels = self.settings(settings), self.labels(label, numbers, told=text is not None)
         grid = self._grid(self._size(size, hints))
-        given = None if hints is None else self._given(hints)
-        which = torch.arange(n) % (1 if given is None else len(given))  # of the hints
+        given = text if hints is None else self._given(hints)
+        which = torch.arange(n) % (1 if given is None else len(given))  # of the hints or texts
+        given = None if given is None else given.to(self.device)
         rows_of_three = torch.stack([torch.arange(first, first + n), labels, which], dim=1).to(self.device)
 
         def drawn(part: Tensor) -> Tensor:
@@ -208,17 +216,18 @@ class Model:
 
     def _steerable(self, settings: Any) -> bool:
         """Whether guidance, where there is any, has something to lead towards or away from."""
-        tree, prior = settings.model_dump(), self._prior()
-        if prior.classes or prior.conditional:
-            return True
-        return tree.get("guidance", 1) == 1 or tree.get("reference") == "snapshot"
+        tree = settings.model_dump()
+        return self._prior().steerable or tree.get("guidance", 1) == 1 or tree.get("reference") == "snapshot"
 
-    def labels(self, label: Label, numbers: Sequence[int]) -> Tensor:
-        """(n,) class indices of the samples with these numbers, -1 for none.  Raises UsageError on an unknown class."""
-        classes, conditional = self._prior().classes, self._prior().conditional
+    def labels(self, label: Label, numbers: Sequence[int], told: bool = False) -> Tensor:
+        """(n,) class indices of the samples with these numbers, -1 for none.  Raises UsageError on an unknown class.
+
+        told: there is a prompt, so that no class is needed where none is given.
+        """
+        classes, told = self._prior().classes, told or self._prior().conditional
         label = label.tolist() if isinstance(label, Tensor | np.ndarray | np.generic) else label
         if label is None:
-            return torch.tensor([number % classes if classes and not conditional else -1 for number in numbers])
+            return torch.tensor([number % classes if classes and not told else -1 for number in numbers])
         each = [label] * len(numbers) if isinstance(label, int | str) else list(label)
         if not classes and any(str(one) != "-1" for one in each):
             raise UsageError("this model's prior knows no classes; leave the label out")

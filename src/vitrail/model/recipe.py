@@ -241,6 +241,11 @@ def denoises(prior: Any) -> bool:
     return prior is not None and "denoiser" in signature(prior.build).parameters
 
 
+def reads(prior: Any) -> bool:
+    """Whether a prior's Config builds one that can be given captions; None does not."""
+    return prior is not None and "captions" in signature(prior.build).parameters
+
+
 def successor(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """`override` for a recipe whose model has weights to pass on.
 

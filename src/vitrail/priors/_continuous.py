@@ -13,15 +13,16 @@ import contextlib
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitrail.errors import DataError, UsageError
+from vitrail.networks.denoiser._denoiser import Denoiser
 from vitrail.priors import _levels as levels
 from vitrail.priors import _prediction as prediction
 from vitrail.priors._drawing import Settings
@@ -33,7 +34,7 @@ from vitrail.samplers import likelihood, noise, path, schedule
 from vitrail.samplers.continuous._solver import Denoise
 from vitrail.samplers.guidance import guided
 from vitrail.samplers.path import Level
-from vitrail.types import Latent, LatentSpec
+from vitrail.types import NO_BYTE, Latent, LatentSpec
 
 EVERY = 4  # of so many samples one learns steps of a size, the others the flow
 LONGEST = 6  # steps of sizes 2^-6 to 1 are learnt
@@ -45,16 +46,23 @@ class Given:
 
     label: Tensor  # (B,) int64, -1 for none
     hint: Tensor | None = None  # (B, C, *S), zeros for none
+    text: Any = None  # (B, T) int64, NO_BYTE behind the end, or what the net has read in it
 
     def rows(self, which: slice) -> Given:
         """Some of the samples."""
-        return Given(self.label[which], None if self.hint is None else self.hint[which])
+        hint, text = (None if each is None else each[which] for each in (self.hint, self.text))
+        return Given(self.label[which], hint, text)
 
     def beside_none(self) -> Given:
         """Every sample, then every sample without anything given."""
         none = torch.full_like(self.label, -1)
         hint = None if self.hint is None else torch.cat([self.hint, torch.zeros_like(self.hint)])
-        return Given(torch.cat([self.label, none]), hint)
+        text = None if self.text is None else torch.cat([self.text, torch.full_like(self.text, NO_BYTE)])
+        return Given(torch.cat([self.label, none]), hint, text)
+
+    def read_by(self, net: Any) -> Given:
+        """With what a net makes of the text, for many calls of it."""
+        return self if self.text is None else replace(self, text=net.read(self.text))
 
 
 @contextlib.contextmanager
@@ -67,7 +75,7 @@ def untracked(device: torch.device) -> Iterator[None]:
 
 
 class Continuous(Prior):
-    """p(z | class, hint) as what is left of noise when a net has taken it off level by level.
+    """p(z | class, hint or caption) as what is left of noise when a net has taken it off level by level.
 
     few_steps: the net is told the size of a step beside the level, and learns where a step of that size leads, which is where two
     of half the size do; for size 0 that is the velocity. Chosen over MeanFlow since it wants no derivatives forward through the
@@ -85,7 +93,14 @@ class Continuous(Prior):
     taken: Tensor  # scalar bool: whether `guide` holds what it is to
 
     def __init__(
-        self, config: Config, spec: LatentSpec, classes: int, conditional: bool, denoiser: Any, few_steps: bool = False
+        self,
+        config: Config,
+        spec: LatentSpec,
+        classes: int,
+        conditional: bool,
+        denoiser: Any,
+        captions: int = 0,
+        few_steps: bool = False,
     ) -> None:
         super().__init__()
         if config.predicts == "eps" and not path.path(config.path).level(1.0).signal:
@@ -93,13 +108,15 @@ class Continuous(Prior):
                 f"where path={config.path} ends there is only noise, and predicts=eps says nothing of the data there; "
                 "use predicts=v, or path=linear"
             )
-        self.config, self.spec, self.classes, self.conditional = config, spec, classes, conditional
+        self.config, self.spec, self.classes = config, spec, classes
+        self.conditional, self.captions = conditional, captions
         if conditional:
             self.likelihood = "none"
         self.few_steps, self.path = few_steps, path.path(config.path)
         channels, *space = spec.shape
         inputs = channels * (1 + conditional + config.self_conditioning)
-        self.net: nn.Module = denoiser.build(inputs, channels, tuple(space), classes, 1 + few_steps)
+        reads = [captions] if captions else []
+        self.net: Denoiser = denoiser.build(inputs, channels, tuple(space), classes, 1 + few_steps, *reads)
         self.uncertainty = levels.Uncertainty() if config.weighting == "uncertainty" else None
         self.guide = copy.deepcopy(self.net).requires_grad_(False) if config.guide else None
         if self.guide is not None:
@@ -121,8 +138,8 @@ class Continuous(Prior):
         `consistency`, of few-step models: squared error of long steps against two of half the size.
         """
         x = latent.z.float()
-        hint = None if condition is None else condition.float()
-        given = Given(*forgetful(label, hint, self.config.label_dropout if self.training else 0.0, none=0))
+        share, none = self.config.label_dropout if self.training else 0.0, NO_BYTE if self.captions else 0
+        given = self._given(*forgetful(label, condition, share, none, either=self.captions > 0 and self.classes > 0))
         n = torch.randn_like(x)
         leaps = max(len(x) // EVERY, min(len(x) - 1, 1)) if self.few_steps else 0
         terms = self._denoising(x[leaps:], n[leaps:], given.rows(slice(leaps, None)))
@@ -137,7 +154,7 @@ class Continuous(Prior):
         given: Given,
         before: Tensor | None = None,
         step: Tensor | None = None,
-        net: nn.Module | None = None,
+        net: Denoiser | None = None,
     ) -> Tensor:
         """F (B, C, *S) float32 for z (B, C, *S); before: an earlier estimate of x; step (B,): the size in t, of few-step models."""
         seen = [prediction.seen(self.config.predicts, z, at.a, at.s)]
@@ -149,7 +166,8 @@ class Continuous(Prior):
         if self.few_steps:
             told.append(torch.zeros_like(at.t) if step is None else step * self.path.steps)
         label = given.label.where(given.label >= 0, self.classes)
-        output: Tensor = (net or self.net)(torch.cat(seen, dim=1), torch.stack(told, dim=1).float(), label)
+        text = [] if given.text is None else [given.text]
+        output: Tensor = (net or self.net)(torch.cat(seen, dim=1), torch.stack(told, dim=1).float(), label, *text)
         return output.float()
 
     def estimate(self, z: Tensor, at: At, given: Given, *more: Any) -> Tensor:
@@ -164,7 +182,8 @@ class Continuous(Prior):
         snapshot: by the copy that was kept in training. leaps: the levels that are stepped between, where a few-step model is to be
         told how far. forgets: remember nothing, so that it is a function of z and level.
         """
-        net = self.guide if snapshot else self.net
+        net = self.guide if snapshot and self.guide is not None else self.net
+        given = given.read_by(net)
         clock = [self.path.time(level.sigma) for level in leaps]
         told = ((here, now - then) for here, now, then in zip(leaps, clock, clock[1:], strict=False))
         sizes = {here: size if size > 2**-LONGEST else 0.0 for here, size in told}  # as in training
@@ -198,14 +217,14 @@ class Continuous(Prior):
         Raises UsageError for those it cannot, and for settings that do not go together.
         """
         assert isinstance(settings, Settings)
-        assert (condition is not None) == self.conditional
+        assert self.captions or (condition is not None) == self.conditional
         settings.check(self.path, self.few_steps, self.guide is not None)
         if self.config.self_conditioning and settings.interval and settings.guidance != 1:
             raise UsageError("a self-conditioned prior is guided everywhere or nowhere; leave the interval out")
         solver, line = settings.solver(), settings.levels(self.path)
         space = tuple(side * self.spec.factor for side in (self.spec.grid if grid is None else grid))
         shape = (self.spec.shape[0], *space)
-        given = Given(label, None if condition is None else condition.float())
+        given = self._given(label, condition)
         denoise = self._steered(given, settings, line if settings.leaps else ())
         z = line[0].noise * noise.normal(seed, numbers, shape).to(label.device)
         eta = {} if settings.eta is None else {"eta": settings.eta}
@@ -215,7 +234,7 @@ class Continuous(Prior):
             raise UsageError(f"the {self.config.part()} prior draws no latents of shape {shape}: {error}") from None
 
     def nats(self, latent: Latent, label: Tensor, seed: int, numbers: Sequence[int]) -> Tensor:
-        """Minus the log density of z, where there are no hints, along the ordinary differential equation that sampling solves too.
+        """Minus the log density of z, without hint and caption, along the ordinary differential equation that sampling solves too.
 
         Right up to the error of `likelihood_steps` of its solver and, where z has more values than `likelihood_probes`, up to noise
         without bias. z is taken for data under noise of the lowest sigma that was learnt.  Song et al. 2021b, appendix D.2.
@@ -226,7 +245,7 @@ class Continuous(Prior):
         if x[0].numel() > self.config.likelihood_probes:
             shape = (self.config.likelihood_probes, *x.shape[1:])
             probes = noise.normal(seed, numbers, shape).transpose(0, 1).to(x.device).sign()
-        denoise = self.denoiser(Given(label), forgets=True)
+        denoise = self.denoiser(self._given(label, None), forgets=True)
         line = schedule.levels(self.path, self.config.likelihood_steps, "karras")
         if math.isinf((end := self.path.level(1.0)).sigma):
             line = (end, *line)  # only there is z normal whatever the data
@@ -235,6 +254,13 @@ class Continuous(Prior):
     def room(self, grid: tuple[int, ...]) -> int:
         """The maps inside the net count, whose size is that of the grid, whatever the channels of z."""
         return prod(side * self.spec.factor for side in grid)
+
+    def _given(self, label: Tensor, condition: Tensor | None) -> Given:
+        """condition: hints, or captions, where None stands for none of them."""
+        if not self.captions:
+            return Given(label, None if condition is None else condition.float())
+        none = label.new_full((len(label), self.captions), NO_BYTE)
+        return Given(label, text=none if condition is None else condition)
 
     def _denoising(self, x: Tensor, n: Tensor, given: Given) -> dict[str, Tensor]:
         config, share = self.config, levels.spread(len(x), x.device)
@@ -279,7 +305,7 @@ class Continuous(Prior):
     def _steered(self, given: Given, settings: Settings, leaps: Sequence[Level]) -> Denoise:
         """The denoiser, led away from what it would say without class and hint, or once said."""
         alone, scale = self.denoiser(given, leaps=leaps), settings.guidance
-        if scale == 1 or (settings.reference == "class" and not (self.classes or self.conditional)):
+        if scale == 1 or (settings.reference == "class" and not self.steerable):
             return alone
         lowest, highest = settings.guided_from_to
         if settings.reference == "snapshot":

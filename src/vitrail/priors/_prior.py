@@ -24,6 +24,7 @@ class Prior(nn.Module):
     fits: bool = False  # `fit` is to be called
     discrete: bool = False  # `draw` gives codes
     conditional: bool = False  # is given the latent of a hint: what the codec makes of a degraded picture
+    captions: int = 0  # bytes of the captions that it may be given instead; 0: it reads none
     of_its_run: tuple[str, ...] = ()  # how names of tensors begin that another training does not begin with
     infills: bool = False  # `infill` is there
     likelihood: Literal["none", "exact", "bound"] = "none"  # what `nats` gives
@@ -31,7 +32,8 @@ class Prior(nn.Module):
     classes: int  # 0: unconditional
 
     def terms(self, latent: Latent, label: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
-        """Unweighted losses; label (B,) int64, -1 where unknown; condition: codes or z of the hints where `conditional`."""
+        """Unweighted losses; label (B,) int64, -1 where unknown; condition: codes or z of the hints where `conditional`, or the
+        captions (B, captions) int64, NO_BYTE behind their ends."""
         raise TypeError(f"{type(self).__name__} does not train")
 
     def fit(self, z: Tensor, label: Tensor, seed: int) -> None:
@@ -54,7 +56,7 @@ class Prior(nn.Module):
         """z (B, C, *S), or codes (B, Q, *S) where `discrete`: row b depends on seed, numbers[b], label[b] and the rest only.
 
         grid: points along each axis, as LatentSpec.grid counts them; None: as many as it learnt from.
-        condition: codes or z of the hints on the same grid, where `conditional`.
+        condition: codes or z of the hints on the same grid, where `conditional`; or captions (B, captions), None for none of them.
         Raises UsageError for a grid that it cannot draw.
         """
         raise NotImplementedError
@@ -71,19 +73,27 @@ class Prior(nn.Module):
         """
         raise UsageError("this prior gives no likelihood")
 
+    @property
+    def steerable(self) -> bool:
+        """Whether it is given anything that guidance could lead towards."""
+        return self.classes > 0 or self.conditional or self.captions > 0
+
     def at(self, progress: float) -> None:
         """Called before every step of training with the share of it that is done, 0 to 1, the same on every process."""
 
 
-def forgetful(label: Tensor, condition: Tensor | None, share: float, none: float = -1) -> tuple[Tensor, Tensor | None]:
+def forgetful(
+    label: Tensor, condition: Tensor | None, share: float, none: float = -1, either: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """That share of samples loses class and hint, which guidance needs; as many more lose their class alone, so that a hint
-    suffices.   none: what stands where there is no hint."""
+    suffices.   none: what stands where there is no hint. either: as many lose their hint alone, so that a class suffices."""
     if not share:
         return label, condition
     drawn = torch.rand(label.shape, device=label.device)
     if condition is None:
         return label.masked_fill(drawn < share, -1), None
-    lost = (drawn < share).view(-1, *[1] * (condition.dim() - 1))
+    alone = (drawn > 1 - share) if either else torch.zeros_like(label, dtype=torch.bool)
+    lost = ((drawn < share) | alone).view(-1, *[1] * (condition.dim() - 1))
     return label.masked_fill(drawn < 2 * share, -1), condition.masked_fill(lost, none)
 
 

@@ -21,8 +21,11 @@ class Config(_learning.Config):
 
     sampling: Settings = Field(Settings(), description="how to draw when the user says nothing")
 
-    def build(self, spec: LatentSpec, classes: int, conditional: bool, denoiser: Any) -> Continuous:
-        """denoiser: Config of a file in networks/denoiser. Raises UsageError for settings that do not go together."""
-        prior = Continuous(self, spec, classes, conditional, denoiser)
+    def build(self, spec: LatentSpec, classes: int, conditional: bool, denoiser: Any, captions: int = 0) -> Continuous:
+        """denoiser: Config of a file in networks/denoiser; captions: bytes of those that it is given, 0: none.
+
+        Raises UsageError for settings that do not go together.
+        """
+        prior = Continuous(self, spec, classes, conditional, denoiser, captions)
         self.sampling.check(prior.path, few_steps=False, snapshot=prior.guide is not None)
         return prior

@@ -38,8 +38,11 @@ class Config(_learning.Config):
             raise ValueError("few_steps and self_conditioning exclude each other: a single step has none before it")
         return self
 
-    def build(self, spec: LatentSpec, classes: int, conditional: bool, denoiser: Any) -> Continuous:
-        """denoiser: Config of a file in networks/denoiser. Raises UsageError for settings that do not go together."""
-        prior = Continuous(self, spec, classes, conditional, denoiser, self.few_steps)
+    def build(self, spec: LatentSpec, classes: int, conditional: bool, denoiser: Any, captions: int = 0) -> Continuous:
+        """denoiser: Config of a file in networks/denoiser; captions: bytes of those that it is given, 0: none.
+
+        Raises UsageError for settings that do not go together.
+        """
+        prior = Continuous(self, spec, classes, conditional, denoiser, captions, self.few_steps)
         self.sampling.check(prior.path, self.few_steps, prior.guide is not None)
         return prior
