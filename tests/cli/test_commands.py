@@ -100,6 +100,20 @@ def test_samples_of_a_condition(vitrail: Vitrail, conditional: Path, pictures: P
     assert "wants one picture" in several.err
 
 
+def test_samples_of_a_prompt(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
+    small = {"denoiser": {"name": "mlp", "width": 16, "depth": 1}, "data__captions": 8}
+    made = Model.build(catalog.find("recipes", "flow").recipe().vary(**small), DataSpec(shape=(1, 8, 8)))
+    folder.save(made, tmp_path / "reads")
+    command = ("-n", 2, "--prompt", "a red square", "--out", tmp_path / "o")
+    ran = vitrail("sample", tmp_path / "reads", "--steps", 2, *command, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.facts["prompt"] == "a red square"
+    assert json.loads(image.metadata(tmp_path / "o" / "sample_00001.png")[METADATA])["prompt"] == "a red square"
+    refused = vitrail("sample", model, *command)
+    assert refused.code == 2
+    assert "reads no captions; leave the prompt out" in refused.err
+
+
 def test_samples_without_metadata(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
     assert vitrail("sample", model, "-n", 1, "--no-metadata", "--out", tmp_path).code == 0
     assert image.metadata(tmp_path / "sample_00000.png") == image.metadata(tmp_path / "grid.png") == {}

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +20,7 @@ from vitrail.model.model import Model
 from vitrail.networks.features.small import Config, Small
 from vitrail.tasks.evaluate import evaluate
 from vitrail.tasks.sample import sample
+from vitrail.types import DataSpec
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +215,23 @@ def test_protocols_tell_what_took_effect(digits: Dataset, discrete: Model, net: 
     assert next(score for score in found.scores if score.metric == "frechet").model["guidance"] == 1.0
     with pytest.raises(UsageError, match="nothing to guide by"):
         evaluate(classless, digits, net, samples=10, limit=20, guidance=2.0)
+
+
+def test_a_prior_that_reads_captions_is_given_those_of_the_data_in_turn(tmp_path: Path, net: Small) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, captions=[f"no. {i % 7}" if i % 5 else "" for i in range(30)])
+    small = {"denoiser": {"name": "mlp", "width": 16, "depth": 1}, "data__captions": 8}
+    model = Model.build(
+        catalog.find("recipes", "flow").recipe().vary(**small), DataSpec(shape=(1, 8, 8), classes=("a", "b"))
+    )
+    assert model.prior is not None
+    for weight in model.prior.parameters():
+        weight.data += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+    data = open_dataset(str(tmp_path / "a.npz"), model.recipe.data, "all")
+    found = evaluate(model, data, net, samples=33, likelihood=0, steps=2)
+    drawn = sample(model, 33, prompt=[*data.captions, *data.captions[:3]], steps=2)
+    fake, real = net.features((drawn.pictures * 255).round() / 255), net.features(unit(data.images(range(30)).numpy()))
+    assert found["frechet"] == pytest.approx(frechet(real, fake), rel=1e-6)
+    assert "recognised" not in [score.metric for score in found.scores]
+    plain = open_dataset(str(tmp_path / "a.npz"), DataConfig(), "all")
+    assert evaluate(model, plain, net, samples=33, likelihood=0, steps=2)["frechet"] != found["frechet"]

@@ -90,3 +90,15 @@ def test_a_snapshot_is_something_to_guide_by() -> None:
         model.settings({"guidance": 2.0})
     with pytest.raises(UsageError, match=r"^sampler: unknown solver 'foo' \(there is: "):
         model.settings({"sampler": "foo"})
+
+
+def test_the_story_names_the_prompt() -> None:
+    small = {"denoiser": {"name": "mlp", "width": 16, "depth": 1}, "data__captions": 8}
+    model = Model.build(
+        catalog.find("recipes", "flow").recipe().vary(**small), DataSpec(shape=(1, 8, 8), classes=("a", "b"))
+    )
+    drawn = sample(model, 2, prompt=("red", "blue"), steps=2)
+    assert [drawn.story(i)["prompt"] for i in range(2)] == ["red", "blue"]
+    assert drawn.labels == (None, None)
+    assert sample(model, 2, prompt="red", steps=2).story(1)["prompt"] == "red"
+    assert "prompt" not in sample(model, 1, steps=2).story(0)

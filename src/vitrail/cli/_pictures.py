@@ -86,7 +86,8 @@ class Input:
 
 def opened(text: str, model: Model, resize: bool, progress: Progress, most: int | None = None) -> Input:
     """The pictures that a text names, or `most` of them spread evenly. Raises DataError where it names none."""
-    part = whole(open_source(text, model.recipe.data, progress))
+    config = model.recipe.data.model_copy(update={"captions": 0})
+    part = whole(open_source(text, config, progress))
     if most is not None and len(part) > most:
         part = part.take(np.linspace(0, len(part) - 1, most).astype(np.int64))
     skipped = [{"path": fault.path, "reason": fault.reason} for fault in part.quarantine]

@@ -24,7 +24,7 @@ from vitrail.cli._task import Request, command
 from vitrail.data.dataset import Dataset
 from vitrail.errors import UsageError
 from vitrail.networks.features import load_features
-from vitrail.tasks._drawn import hints
+from vitrail.tasks._drawn import given
 from vitrail.tasks.evaluate import Evaluation, evaluate
 from vitrail.training import report
 
@@ -78,7 +78,7 @@ def _suspects(path: Path, request: Request, found: Evaluation, data: Dataset, tr
     settings = next(score.model for score in found.scores if score.metric == "copy_rate")
     numbers = found.copies.closest[:SUSPECTS].tolist()
     drawn = [
-        model.sample(1, seed=seed, first=number, condition=hints(model, data, number, 1, seed), **settings)
+        model.sample(1, seed=seed, first=number, **given(model, data, number, 1, seed), **settings)
         for number in numbers
     ]
     learnt = model.read(training.images(found.copies.index[:SUSPECTS]))

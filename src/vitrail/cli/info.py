@@ -63,6 +63,8 @@ def _rows(facts: Mapping[str, Any]) -> dict[str, str]:
     recipe, data, status = facts["recipe"], facts.get("data"), facts.get("status")
     rows = {"recipe": recipe["name"], **{slot: recipe[slot]["name"] for slot in SLOTS if recipe.get(slot)}}
     rows |= _sampling(recipe)
+    if read := recipe["data"].get("captions"):
+        rows["captions"] = f"the first {read} bytes of each"
     rows["fingerprint"] = facts["fingerprint"] or "none yet: training has not finished"
     if data:
         rows["data"] = f"{data['source']} (fingerprint {data['fingerprint']})"

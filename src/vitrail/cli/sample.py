@@ -7,6 +7,7 @@ which a model wants whose recipe has one, the grid shows what the model was give
     vitrail sample runs/fashion -n 64 --label Sandal --out dreams/
     vitrail sample runs/textures --size 256x512 --out large/
     vitrail sample runs/upscale -n 8 --condition blurred.png --out guesses/
+    vitrail sample runs/captioned -n 8 --prompt "a red square" --out squares/
 """
 
 from __future__ import annotations

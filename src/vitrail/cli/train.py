@@ -138,7 +138,7 @@ def _next(out: Path, model: Model) -> list[str]:
     """What to do with the model, as commands."""
     if model.prior is None:
         return [f"vitrail reconstruct {out} PICTURES --out {out / 'reconstructed'}"]
-    given = " --condition PICTURE" if model.prior.conditional else ""
+    given = " --condition PICTURE" if model.prior.conditional else " --prompt TEXT" if model.prior.captions else ""
     return [
         f"vitrail sample {out}{given} --out {out / 'drawn'}",
         f"vitrail evaluate {out} --features FEATURES (a feature net judges samples: vitrail features train)",

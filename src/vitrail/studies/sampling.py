@@ -30,7 +30,7 @@ from vitrail.studies.grid import Axis, Cell, Plan
 from vitrail.studies.ledger import Origin, Result, Sweep
 from vitrail.studies.sampling_picture import picture
 from vitrail.studies.sampling_table import CALLS, PREFIX, SECONDS, markdown
-from vitrail.tasks._drawn import drawn, hints
+from vitrail.tasks._drawn import drawn, given
 from vitrail.tasks._seen import Seen, seen
 from vitrail.tasks.evaluate import check_kind, sample_scores
 from vitrail.training import stopping
@@ -169,8 +169,7 @@ def _tried(model: Model, cell: Cell, held: Result, judge: Judge, data: Dataset, 
     started = time.perf_counter()
     try:
         with torch.inference_mode(), _counted(tried.prior) as rows:
-            first = hints(tried, data, 0, WARM, judge.seed)
-            tried.draw(WARM, seed=judge.seed, condition=first)
+            tried.draw(WARM, seed=judge.seed, **given(tried, data, 0, WARM, judge.seed))
     except UsageError as error:
         return replace(held, state="failed", error="; ".join(str(error).splitlines()))
     fake = drawn(tried, judge.net, data, judge.samples, judge.seed, {}, lambda done: None)

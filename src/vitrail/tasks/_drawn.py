@@ -22,7 +22,7 @@ BLOCK = 256  # samples in memory at a time
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was measured on N samples, numbers 0 ... N - 1 of a seed, the classes or the hints in turn."""
+    """What was measured on N samples, numbers 0 ... N - 1 of a seed, the classes, hints or captions in turn."""
 
     features: Tensor  # (N, D)
     labels: Tensor  # (N,) class that was asked for, -1 for none
@@ -41,18 +41,19 @@ def drawn(
     settings: Mapping[str, Any],
     report: Callable[[int], None],
 ) -> Drawn:
-    """Draw `count` samples and look at them through a feature net; where the prior wants hints, of the data's pictures in turn."""
+    """Draw `count` samples and look at them through a feature net; where the prior is given hints or captions, of the data's
+    pictures in turn."""
     kept, judged, labels, seconds = [], [], [], 0.0
     for first in range(0, count, BLOCK):
         n = min(BLOCK, count - first)
-        hint = hints(model, data, first, n, seed)
+        told = given(model, data, first, n, seed)
         started = time.perf_counter()
-        x = in_8_bits(model.sample(n, seed=seed, first=first, condition=hint, **settings)).to(model.device)
+        x = in_8_bits(model.sample(n, seed=seed, first=first, **told, **settings)).to(model.device)
         _wait(model)
         seconds += time.perf_counter() - started
         found = features.features(x)
         kept.append(found.cpu())
-        labels.append(model.labels(None, range(first, first + n)))
+        labels.append(model.labels(None, range(first, first + n), told=bool(told)))
         if (logits := classified(features, found)) is not None:
             judged.append(logits.float().cpu())
         report(first + n)
@@ -66,9 +67,11 @@ def _wait(model: Model) -> None:
         torch.cuda.synchronize(model.device)
 
 
-def hints(model: Model, data: Dataset, first: int, n: int, seed: int) -> Tensor | None:
-    """(n, C, H, W): degraded pictures of the data for the samples with these numbers; None where the prior wants none."""
-    if model.prior is None or not model.prior.conditional:
-        return None
-    pixels, _ = data.readable(np.arange(first, first + n) % len(data))
-    return model.hint(torch.from_numpy(pixels), seed, first)
+def given(model: Model, data: Dataset, first: int, n: int, seed: int) -> dict[str, Any]:
+    """What `sample` is told for the samples with these numbers: degraded pictures of the data, its captions, or nothing."""
+    where = np.arange(first, first + n) % len(data)
+    if model.prior is not None and model.prior.conditional:
+        return {"condition": model.hint(torch.from_numpy(data.readable(where)[0]), seed, first)}
+    if model.prior is not None and model.prior.captions and data.captions:
+        return {"prompt": [data.captions[i] for i in where]}
+    return {}

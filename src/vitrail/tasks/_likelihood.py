@@ -86,6 +86,7 @@ def likelihood_scores(
             break
     found = {name: torch.cat([row[name] for row in rows]).cpu() for name in rows[0]}
     settings = {**measure.settings, "class": "given" if labelled else "none"}
+    settings |= {"caption": "none"} if model.prior is not None and model.prior.captions else {}
     return _scored(model, replace(measure, settings=settings), found, seed)
 
 

@@ -66,6 +66,12 @@ Label = Annotated[
 ]
 
 
+Prompt = Annotated[
+    str | tuple[str, ...] | None,
+    Field(description="what to draw, in words, for a model that was trained on captions; default: nothing is said"),
+]
+
+
 def sides(value: Any) -> Any:
     """The text "480x640" as numbers."""
     return value.split("x") if isinstance(value, str) else value

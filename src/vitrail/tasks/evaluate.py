@@ -15,7 +15,7 @@ from vitrail.metrics.copies import Copies, copies, nearest
 from vitrail.metrics.protocol import Score
 from vitrail.model.model import Model
 from vitrail.networks.features import FeatureNet
-from vitrail.tasks._drawn import Drawn, drawn, hints
+from vitrail.tasks._drawn import Drawn, drawn, given
 from vitrail.tasks._likelihood import likelihood_scores, measure_of
 from vitrail.tasks._parameters import Computing, Data, Drawing, Features, Reported, Run, Seed, Training, chosen
 from vitrail.tasks._scores import codebook_scores, copy_score, fidelity_scores, recognition_scores, set_scores
@@ -71,7 +71,7 @@ def evaluate(
 
     Without a feature net sets of pictures are not compared, so nothing is sampled. A codec without weights gives the pictures back,
     so its reconstructions get no scores. Where the prior wants a condition, the samples are what the data's own pictures,
-    degraded, could be, in turn. Copies are looked for among the training pictures where these
+    degraded, could be, in turn; one that reads captions gets theirs. Copies are looked for among the training pictures where these
     are given; `data` must hold none of them. Raises DataError where the data is of another kind than the model's, UsageError for
     settings that the prior does not know, and for a likelihood asked of a model that has none.
     """
@@ -79,8 +79,8 @@ def evaluate(
     settings, model = chosen(drawing), model.at(precision)
     count = samples if features is not None and model.prior is not None else 0
     if count:
-        first = hints(model, data, 0, 1, seed)
-        model.draw(1, seed=seed, condition=first, **settings)  # unknown settings are refused before the work
+        first = given(model, data, 0, 1, seed)
+        model.draw(1, seed=seed, **first, **settings)  # unknown settings are refused before the work
     wanted = min(len(data), limit or len(data))
     asked, notes = _priced(model, data, likelihood)
     priced = min(wanted, asked)

@@ -13,7 +13,8 @@ from vitrail.data.modalities import image
 from vitrail.errors import UsageError
 from vitrail.metrics.protocol import installed_version
 from vitrail.model.model import Model, Precision
-from vitrail.tasks._parameters import Computing, Drawing, Hint, Label, Run, Seed, Size, chosen
+from vitrail.model.prompt import listed
+from vitrail.tasks._parameters import Computing, Drawing, Hint, Label, Prompt, Run, Seed, Size, chosen
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ class Samples:
     fingerprint: str
     hint: Tensor | None = None  # (1 or n, C, H, W), the degraded pictures that they are variants of
     precision: Precision = "fp32"
+    prompts: tuple[str, ...] = ()  # 1 or n
 
     def story(self, i: int) -> dict[str, Any]:
         """How picture i came to be, in JSON's terms."""
-        hint = {} if self.hint is None else {"condition": _digest(self.hint[i % len(self.hint)])}
+        given = {} if self.hint is None else {"condition": _digest(self.hint[i % len(self.hint)])}
+        given |= {"prompt": self.prompts[i % len(self.prompts)]} if self.prompts else {}
         return {
             "recipe": self.recipe,
             "fingerprint": self.fingerprint,
@@ -40,7 +43,7 @@ class Samples:
             "sample": self.first + i,
             "label": self.labels[i],
             "size": list(self.pictures.shape[2:]),
-            **hint,
+            **given,
             "precision": self.precision,
             "settings": self.settings,
             "vitrail": installed_version(),
@@ -59,13 +62,15 @@ def sample(
     degrade: Annotated[
         bool, Field(description="spoil the condition first, as the recipe's own condition does")
     ] = False,
+    prompt: Prompt = None,
     precision: Computing = "fp32",
     **drawing: Unpack[Drawing],
 ) -> Samples:
-    """Draw samples number first ... first + n - 1 of a seed; what a sample is depends on nothing else but size and condition.
+    """Draw samples number first ... first + n - 1 of a seed; what one is depends on nothing else but size, condition and prompt.
 
-    condition: one degraded picture for all samples, or one for each. Without --degrade it is taken as it is.
-    Raises UsageError for a class, a size or a setting that the model's prior does not know, a condition too many or missing.
+    condition, prompt: one degraded picture or text for all samples, or one for each. Without --degrade a picture is taken as it is.
+    Raises UsageError for a class, a size or a setting that the model's prior does not know, a condition or prompt too many or
+    missing.
     """
     if degrade and condition is None:
         raise UsageError("--degrade spoils the condition, but none was given")
@@ -74,12 +79,12 @@ def sample(
         assert hint is not None
         hint = model.hint(hint, seed, first if len(hint) > 1 else 0)
     given, model = chosen(drawing), model.at(precision)
-    pictures = model.sample(n, label=label, seed=seed, first=first, size=size, condition=hint, **given)
-    classes = model.labels(label, range(first, first + n)).tolist()
+    pictures = model.sample(n, label=label, seed=seed, first=first, size=size, condition=hint, prompt=prompt, **given)
+    prompts = listed(prompt, n)
+    classes = model.labels(label, range(first, first + n), told=bool(prompts)).tolist()
     labels = tuple(model.spec.classes[each] if each >= 0 else None for each in classes)
-    return Samples(
-        pictures, labels, first, seed, used(model, given), model.recipe.name, model.fingerprint, hint, precision
-    )
+    settings, made_by = used(model, given), (model.recipe.name, model.fingerprint)
+    return Samples(pictures, labels, first, seed, settings, *made_by, hint, precision, prompts)
 
 
 def used(model: Model, given: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,10 @@ def text(model: Model, run: Path, data: Dataset) -> str:
     parts = ", ".join(part.part() for slot in SLOTS if (part := getattr(recipe, slot)) is not None)
     shape = ", ".join(map(str, spec.shape))
     hint = "" if recipe.condition is None else ", condition=picture"
+    hint = ', prompt="..."' if recipe.data.captions else hint
+    read = (
+        f"{recipe.data.captions} bytes of each, {data.uncaptioned} pictures have none" if data.captions else "not read"
+    )
     drawn = f"pictures = model.sample(16, seed=0{hint})       # (16, {shape}) in [0, 1]"
     again = f"again = model.reconstruct(pictures)       # (B, {shape}) in [0, 1]"
     uses = {drawn: recipe.prior is not None, again: model.codec.encoder is not None}
@@ -42,6 +46,7 @@ def text(model: Model, run: Path, data: Dataset) -> str:
 |---|---|
 | data | {spec.modality}, shape {spec.shape}, {len(data)} training samples, fingerprint {data.fingerprint} |
 | classes | {", ".join(spec.classes) or "none"} |
+| captions | {read} |
 | latent | {codes} |
 | parts | {parts} |
 | weights | {weights:,} |

@@ -32,11 +32,11 @@ SMALLEST_STD = 1e-4  # a channel that hardly varies is not blown up
 
 @dataclass(frozen=True)
 class Latents:
-    """Codes (N, Q, *S), or normalised z (N, C, *S) where there are none, with their labels (N,) and those of the hints."""
+    """Codes (N, Q, *S), or normalised z (N, C, *S) where there are none, their labels (N,), and what else the prior is given."""
 
     latent: Tensor
     label: Tensor
-    condition: Tensor | None = None  # like `latent`
+    condition: Tensor | None = None  # of the hints, like `latent`; or captions (N, T)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -55,7 +55,7 @@ def streamed(
     """Batches from a step on, encoded as they come, augmented anew in every epoch: for a codec that costs next to nothing."""
     for batch in loader.stream(start):
         hint = None if degrade is None else degrade(batch.x, generators(seed, batch.index, 0))
-        given = None if hint is None else _either(codec, hint, discrete)
+        given = batch.text if hint is None else _either(codec, hint, discrete)
         yield CodeBatch(_either(codec, batch.x, discrete), batch.label, given)
 
 
@@ -78,9 +78,9 @@ def read(path: Path, codec: Codec, codes: bool = True) -> Latents:
     """What `make` kept, for a codec that `normalise` was called on; where there are codes, these or else their z."""
     with safetensors.safe_open(path, "pt") as file:
         held = {name: file.get_tensor(name) for name in file.keys() if name not in ("mean", "std")}  # noqa: SIM118
-    label = held.pop("label")
+    label, text = held.pop("label"), held.pop("text", None)
     wanted = {name: _wanted(latent, codec, codes) for name, latent in held.items()}
-    return Latents(wanted["latent"], label, wanted.get("condition"))
+    return Latents(wanted["latent"], label, wanted.get("condition", text))
 
 
 def seconds(path: Path) -> float:
@@ -97,7 +97,7 @@ def make(
     keep: tuple[bool, bool] = (True, True),
     degrade: Degradation | None = None,
 ) -> None:
-    """Encode a data set into a file, unless this codec did: latents, labels, and the mean and std of z per channel.
+    """Encode a data set into a file, unless this codec did: latents, labels, captions, and the mean and std of z per channel.
 
     keep: whether codes are wanted where there are any, and z where there are none.
     degrade: what makes a hint of a picture, where the prior is given any; every picture has one, always the same.
@@ -119,7 +119,7 @@ def _encoded(
 ) -> dict[str, Tensor]:
     """What the file holds."""
     device, bottleneck = codec.mean.device, codec.bottleneck
-    kept, hints, labels, values = [], [], [], 0
+    kept, hints, texts, labels, values = [], [], [], [], 0
     total = squares = codec.mean.new_zeros(bottleneck.channels, dtype=torch.float64)
     for step, batch in enumerate(in_order(data, CHUNK)):
         seed_part(seed, "latents", step, 0, device)
@@ -133,6 +133,8 @@ def _encoded(
         if not keep[latent.codes is None]:
             continue
         kept.append(_small(latent, bottleneck.size))
+        if batch.text is not None:
+            texts.append(batch.text.short())
         if degrade is not None:
             x = degrade(batch.x, generators(seed, batch.index, 0))
             with autocast():
@@ -141,7 +143,7 @@ def _encoded(
     std = (squares / values - mean.square()).clamp_min(0).sqrt()
     tensors = {"label": torch.cat(labels), "mean": mean.float().cpu()}
     tensors["std"] = torch.where(std > SMALLEST_STD, std, 1.0).float().cpu()
-    parts = {"latent": kept, "condition": hints}
+    parts = {"latent": kept, "condition": hints, "text": texts}
     return tensors | {name: torch.cat(part).contiguous() for name, part in parts.items() if part}
 
 
@@ -177,5 +179,5 @@ def _small(latent: Latent, size: int) -> Tensor:
 
 
 def _wide(latent: Tensor) -> Tensor:
-    """Codes as everything but a file has them."""
+    """Codes and captions as everything but a file has them."""
     return latent if latent.is_floating_point() else latent.long()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -27,23 +29,29 @@ LEAST = 56  # pixels; smaller pictures are enlarged
 def reconstructions(recipe: Recipe, data: Dataset, module: nn.Module, path: Path) -> None:
     """Rows of originals, each over its reconstruction."""
     assert isinstance(module, CodecStep)
-    x = image.as_tensor(chosen(data))
+    x = image.as_tensor(chosen(data)[0])
     save(pairs(x, Model(recipe, data.spec, module.codec, None).reconstruct(x).cpu()), path, COLUMNS)
 
 
 def samples(recipe: Recipe, data: Dataset, codec: Codec, module: nn.Module, path: Path) -> None:
     """A square of samples with the numbers 0, 1, 2, ... of the run's seed, the same noise every time.
 
-    Where the prior wants hints: rows of degraded pictures of the data set, each over a sample.
+    Where the prior is given hints or captions: rows of pictures of the data set, degraded or not, each over a sample.
     """
     prior = module.prior if isinstance(module, PriorStep) else module
     assert isinstance(prior, Prior)
     model, seed = Model(recipe, data.spec, codec, prior), recipe.training.seed
-    if not prior.conditional:
+    if not (prior.conditional or prior.captions):
         save(model.sample(SAMPLES, seed=seed).cpu(), path)
         return
-    hints = model.hint(chosen(data), seed)
-    save(pairs(hints.cpu(), model.sample(len(hints), seed=seed, condition=hints).cpu()), path, COLUMNS)
+    pixels, index = chosen(data)
+    given: dict[str, Any]
+    if prior.conditional:
+        above = model.hint(pixels, seed)
+        given = {"condition": above}
+    else:
+        above, given = image.as_tensor(pixels), {"prompt": [data.captions[i] for i in index]}
+    save(pairs(above.cpu(), model.sample(len(above), seed=seed, **given).cpu()), path, COLUMNS)
 
 
 def generated(recipe: Recipe, data: Dataset, prior: Prior, module: nn.Module, path: Path) -> None:
@@ -52,10 +60,10 @@ def generated(recipe: Recipe, data: Dataset, prior: Prior, module: nn.Module, pa
     samples(recipe, data, module.codec, prior, path)
 
 
-def chosen(data: Dataset) -> Tensor:
-    """(B, C, H, W) uint8: samples spread evenly over a data set; another stands in for one that cannot be read."""
-    pixels, _ = data.readable(np.unique(np.linspace(0, len(data) - 1, PICTURES).astype(np.int64)))
-    return torch.from_numpy(pixels)
+def chosen(data: Dataset) -> tuple[Tensor, npt.NDArray[np.int64]]:
+    """(B, C, H, W) uint8 and their positions: spread evenly over a data set; another stands in for one that cannot be read."""
+    pixels, index = data.readable(np.unique(np.linspace(0, len(data) - 1, PICTURES).astype(np.int64)))
+    return torch.from_numpy(pixels), index
 
 
 def pairs(x: Tensor, x_hat: Tensor) -> Tensor:

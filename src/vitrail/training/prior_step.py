@@ -17,7 +17,7 @@ class CodeBatch:
 
     latent: Tensor  # codes (B, Q, *S) int64, or z (B, C, *S)
     label: Tensor  # (B,) int64; -1 where unknown
-    condition: Tensor | None = None  # like `latent`: what the codec makes of the degraded pictures
+    condition: Tensor | None = None  # of the degraded pictures, like `latent`; or captions (B, T) int64
 
 
 class PriorStep(StepModule):

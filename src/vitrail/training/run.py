@@ -73,6 +73,8 @@ def train(
         if old is not None:
             check_fit(old, recipe, data.spec)
         origin = None if old is None else {"model": str(start), "fingerprint": old.fingerprint}
+        if data.uncaptioned and ranks.first:
+            logger.warning("%d of %d training pictures have no caption", data.uncaptioned, len(data))
         ranks.first_does(lambda: held.enter_context(claimed(out, recipe, source, data, origin)))
         stop = held.enter_context(stopping.watched())
         return Run(recipe, data, heldout, out, ranks, stop, show, old).model()

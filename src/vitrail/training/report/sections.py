@@ -174,6 +174,7 @@ def _use(facts: Facts, out: str) -> str:
     lines = ["import vitrail", "", f"model = vitrail.load({out!r})"]
     if facts.recipe.prior is not None:
         hint = "" if facts.recipe.condition is None else ", condition=picture"
+        hint = ', prompt="..."' if facts.recipe.data.captions else hint
         lines.append(f"pictures = model.sample(16, seed=0{hint})  # (16, {shape}) in [0, 1]")
     if facts.reads:
         lines.append("again = model.reconstruct(pictures)")
