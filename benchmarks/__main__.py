@@ -23,6 +23,7 @@ NAMES = (
     "kill_and_resume",
     "interop",
     "sampler_overhead",
+    "quantum_speed",
 )
 LONG = ("main_job", "recipes", "collapse", "sharpness", "gans", "generation", "few_steps", "masked", "likelihood", "quantum")
 

@@ -168,6 +168,15 @@ def test_the_runner_refuses_unknown_names() -> None:
     assert "unknown benchmark 'speed'" in child.stderr
 
 
+def test_quantum_speed() -> None:
+    document = run("quantum_speed")
+    if "skipped" in document:
+        assert "pip install" in document["skipped"]
+        return
+    assert document["figures"]["4 qubits: both alike to 1e-10"]["reached"]
+    assert document["figures"]["4 qubits: gain"]["value"] > 0
+
+
 def test_quantizers() -> None:
     document = run("quantizers")
     if "skipped" in document:

@@ -78,11 +78,12 @@ class Device:
         if self.execution.backend in LOCAL:
             return
         trained = torch.is_grad_enabled() and (weights.requires_grad or angles.requires_grad)
-        wanted = circuits(self.circuit, len(angles), trained)
+        shots = 1 if self.read == "sample" else self.execution.shots
+        wanted = circuits(self.circuit, len(angles), trained and self.gradient != "none", self.read)
         if wanted > self.left:
             raise UsageError(
                 f"'{self.execution.backend}' is not known as a local simulator, and this batch of {len(angles)} sends {wanted:,} "
-                f"circuits of {self.execution.shots:,} shots; allow so many with execution.jobs, of which {self.left:,} are left"
+                f"circuits of {shots:,} shots; allow so many with execution.jobs, of which {self.left:,} are left"
             )
         self.left -= wanted
 
@@ -149,10 +150,11 @@ class Device:
         return qml.sample(wires=wires) if self.read == "sample" else qml.probs(wires=wires)
 
 
-def circuits(circuit: Circuit, batch: int, trained: bool = True) -> int:
+def circuits(circuit: Circuit, batch: int, trained: bool = True, read: Read = "expectations") -> int:
     """Circuits that a step sends to hardware: every sample in every basis, and twice more for every angle by parameter-shift."""
     turns = circuit.weights + circuit.angles if trained else 0
-    return batch * len(grouped(circuit.measured)) * (1 + 2 * turns)
+    bases = len(grouped(circuit.measured)) if read == "expectations" else 1
+    return batch * bases * (1 + 2 * turns)
 
 
 def installed() -> tuple[str, ...]:
