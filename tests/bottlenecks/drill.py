@@ -31,6 +31,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gumbel-hard": ("gumbel", {"size": 24, "channels": 4, "hard": True}),
     "ibq-revived": ("ibq", {"size": 24, "channels": 4, "revive": 0.5}),
     "ibq-entropy": ("ibq", {"size": 24, "channels": 4, "entropy": True}),
+    "born-drawn": ("born", {"channels": 4, "training": "straight-through"}),
     "rvq-short": ("rvq", {"size": 24, "channels": 4, "levels": 3, **SHORT}),
     "rvq-shared": ("rvq", {"size": 24, "channels": 4, "levels": 3, "shared": True, **SHORT}),
     "rvq-dropout": ("rvq", {"size": 24, "channels": 4, "levels": 3, "dropout": 0.5, **SHORT}),

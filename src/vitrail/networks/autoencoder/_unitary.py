@@ -40,7 +40,8 @@ class Unitary(nn.Module):
 class Rotations(nn.Module):
     """As many angles without qubits: each turns one pair of amplitudes, pairs as in a fast Fourier transform.
 
-    Layer l pairs amplitudes whose numbers differ in bit l; the last one may be incomplete. It keeps lengths, as a circuit does.
+    Layer l pairs amplitudes whose numbers differ in their l-th bit, the most significant the 0th. It comes last, so that what is
+    kept of the first amplitudes hears of all; the one that comes first may be incomplete. Lengths stay, as in a circuit.
     """
 
     def __init__(self, circuit: Circuit) -> None:
@@ -50,13 +51,13 @@ class Rotations(nn.Module):
         self.weight = nn.Parameter(START * torch.randn(circuit.weights))
 
     def forward(self, state: Tensor) -> Tensor:
-        for layer in range(self.layers):
+        for layer in reversed(range(self.layers)):
             state = self._turned(state, layer, 1.0)
         return state
 
     def undone(self, state: Tensor) -> Tensor:
         """The inverse."""
-        for layer in reversed(range(self.layers)):
+        for layer in range(self.layers):
             state = self._turned(state, layer, -1.0)
         return state
 
