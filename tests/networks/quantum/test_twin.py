@@ -33,6 +33,21 @@ def test_it_has_exactly_as_many_weights_and_uses_them(read: Any) -> None:
         assert weight.grad.ne(0).float().mean() > 0.95, circuit
 
 
+@pytest.mark.parametrize("read", ["expectations", "probabilities"])
+def test_it_hears_its_inputs(read: Any) -> None:
+    for circuit in CIRCUITS:
+        if circuit.inputs:
+            out = layer(circuit, read=read, kind="classical")(torch.randn(8, circuit.inputs))
+            assert out.std(0).max() > 1e-3, circuit
+
+
+def test_autocast_stays_outside() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        for read in ("expectations", "probabilities"):
+            twin = layer(Circuit(qubits=4), read=read, kind="classical")
+            assert twin(torch.randn(3, twin.inputs).bfloat16()).dtype == torch.float32
+
+
 def test_its_answers_are_like_a_circuits() -> None:
     circuit = Circuit(qubits=4)
     x = 10 * torch.randn(50, 4)

@@ -3,7 +3,8 @@
     expectations   y = tanh(V tanh(U x + b) + c + direct connections)
     probabilities  softmax of a Boltzmann machine over the bits, whose fields and couplings are such a y without its last tanh
 
-Hidden units come first; what is left of the weights becomes offsets c, then b, then direct connections, so that none is over.
+Hidden units come first; what is left of the weights becomes offsets c, then b, then direct connections, so that none is over. Where
+there are too few weights for a hidden unit, all are direct connections.
 """
 
 from __future__ import annotations
@@ -43,13 +44,14 @@ class ClassicalTwin(nn.Module):
         return self.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, inputs)."""
-        told = self._told(x)
-        if self.read == "expectations":
-            return told.tanh()
-        if self.read == "sample":
-            return told.sigmoid().bernoulli()
-        return (told @ self.get_buffer("features").to(told).mT).softmax(1)
+        """x: (B, inputs). Half precision and autocast stay outside, as with a circuit."""
+        with torch.autocast(x.device.type, enabled=False):
+            told = self._told(x.to(self.weight.dtype))
+            if self.read == "expectations":
+                return told.tanh()
+            if self.read == "sample":
+                return told.sigmoid().bernoulli()
+            return (told @ self.get_buffer("features").to(told).mT).softmax(1)
 
     def _told(self, x: Tensor) -> Tensor:
         inputs, told = self.shape
@@ -68,7 +70,7 @@ def _sizes(inputs: int, outputs: int, weights: int) -> list[int]:
     """Weights into and out of hidden units, offsets, biases of hidden units, direct connections; their sum is `weights`."""
     hidden = weights // (inputs + outputs)
     left = weights - hidden * (inputs + outputs)
-    offsets = min(left, outputs)
+    offsets = min(left, outputs) if hidden else 0  # without hidden units nothing but direct connections hears the inputs
     biases = min(left - offsets, hidden)
     return [hidden * inputs, hidden * outputs, offsets, biases, left - offsets - biases]
 
