@@ -24,8 +24,20 @@ NAMES = (
     "interop",
     "sampler_overhead",
     "quantum_speed",
+    "quantum_autoencoder",
 )
-LONG = ("main_job", "recipes", "collapse", "sharpness", "gans", "generation", "few_steps", "masked", "likelihood", "quantum")
+LONG = (
+    "main_job",
+    "recipes",
+    "collapse",
+    "sharpness",
+    "gans",
+    "generation",
+    "few_steps",
+    "masked",
+    "likelihood",
+    "quantum",
+)
 
 
 def run(name: str, quick: bool) -> tuple[int, str]:

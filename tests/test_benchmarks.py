@@ -177,6 +177,11 @@ def test_quantum_speed() -> None:
     assert document["figures"]["4 qubits: gain"]["value"] > 0
 
 
+def test_quantum_autoencoder() -> None:
+    figures = run("quantum_autoencoder")["figures"]
+    assert figures["fidelities above the bound"]["reached"]
+
+
 def test_quantizers() -> None:
     document = run("quantizers")
     if "skipped" in document:

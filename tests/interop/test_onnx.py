@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vitrail import catalog
-from vitrail.errors import UsageError
+from vitrail.errors import ModelError, UsageError
 from vitrail.interop import onnx
 from vitrail.model.model import Model
 from vitrail.model.recipe import override
@@ -27,6 +27,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "maskgit": {"widths": [32, 32], "blocks": 1},
     "mlp": {"widths": [16]},
 }
+CIRCUITS = tuple(name for name in catalog.names("networks/autoencoder") if name.startswith("quantum"))
+WHOLE = tuple(
+    name for name in catalog.names("networks/autoencoder") if name not in ("generator", "identity", *CIRCUITS)
+)
 QUICK = ("vq",)  # the others are slow, as recording a graph takes seconds
 
 
@@ -79,9 +83,7 @@ def test_every_bottleneck(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bottleneck", ["vq", "hierarchical", "none"])
-@pytest.mark.parametrize(
-    "name", [name for name in catalog.names("networks/autoencoder") if name not in ("generator", "identity")]
-)
+@pytest.mark.parametrize("name", WHOLE)
 def test_every_network_takes_any_size(name: str, bottleneck: str, tmp_path: Path) -> None:
     if bottleneck == "hierarchical" and name == "maskgit":
         pytest.skip("one of the two is enough")
@@ -118,6 +120,11 @@ def test_a_generator_has_a_decoder_only(tmp_path: Path) -> None:
     assert [file.name for file in onnx.write(model, tmp_path)] == ["decoder.onnx", "onnx.json"]
     z = torch.randn(5, 64)
     torch.testing.assert_close(ran(tmp_path, "decoder", z), model.decode(z), atol=1e-3, rtol=0)
+
+
+def test_circuits_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="ONNX cannot express"):
+        onnx.write(model_of("quantum", "none"), tmp_path)
 
 
 def test_nothing_is_said_on_the_way(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
