@@ -167,19 +167,22 @@ def test_weights_move_between_backends_and_copies_share_a_device() -> None:
     assert other.float()(torch.zeros(1, 2)).dtype == torch.float32
 
 
-def test_what_may_be_hardware_runs_only_as_much_as_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_be_hardware_runs_only_as_much_as_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(devices, "LOCAL", ())
-    circuit = Circuit(qubits=2, layers=1)
-    barred = QuantumLayer(circuit, Execution(backend="default.qubit", shots=100))
-    with pytest.raises(
-        UsageError, match=r"sends 39 circuits of 100 shots; allow so many with execution.jobs"
-    ) as caught:
-        barred(torch.zeros(3, 2))
+    layer = QuantumLayer(Circuit(qubits=2, layers=1), Execution(backend="default.qubit", shots=100))
+    with pytest.raises(UsageError, match=r"sends 39 circuits of 100 shots; set VITRAIL_CIRCUITS") as caught:
+        layer(torch.zeros(3, 2))
     assert "\n" not in str(caught.value)
-    allowed = QuantumLayer(circuit, Execution(backend="default.qubit", shots=100, jobs=5)).requires_grad_(False)
-    allowed(torch.zeros(3, 2))
+    monkeypatch.setenv(devices.ALLOWED, "5")
+    layer.requires_grad_(False)(torch.zeros(3, 2))
+    assert caplog.messages == ["sending 3 circuits of 100 shots to default.qubit; 2 more are allowed"]
     with pytest.raises(UsageError, match=r"sends 3 circuits of 100 shots.* of which 2 are left"):
-        allowed(torch.zeros(3, 2))
+        layer(torch.zeros(3, 2))
+    monkeypatch.setenv(devices.ALLOWED, "many")
+    with pytest.raises(UsageError, match="VITRAIL_CIRCUITS=many is no whole number"):
+        layer(torch.zeros(3, 2))
 
 
 def test_jobs_are_estimated() -> None:

@@ -47,11 +47,6 @@ class Execution(Config):
         description="exact: through the simulator, shots are noise of the values only; parameter-shift: from two more runs "
         "per angle, as hardware must; auto: exact in torch, else what the device can do",
     )
-    jobs: int = Field(
-        0,
-        ge=0,
-        description="circuits that may be sent to a device not known as a local simulator; 0: none, and the error says how many",
-    )
     seed: int = Field(0, ge=0, description="of shots and errors outside training, which has a seed of its own")
     options: dict[str, Any] = Field({}, description="further arguments of the PennyLane device")
 

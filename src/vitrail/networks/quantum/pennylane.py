@@ -1,12 +1,15 @@
 """Runs circuits on any PennyLane device: simulators, and hardware through the vendors' plugins.
 
-What a device is known not to do is refused before anything is sent to it. Known local simulators run at once; any other
-device, which may be a machine that is paid for, runs only as many circuits as `jobs` allows. Credentials stay with the plugin.
+What a device is known not to do is refused before anything is sent to it. Known local simulators run at once; any other device,
+which may be a machine that is paid for, runs only as many circuits as the environment allows: a permission that no recipe and no
+model folder can bring along. Credentials stay with the plugin.
 """
 
 from __future__ import annotations
 
 import difflib
+import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -23,6 +26,9 @@ from vitrail.networks.quantum.circuit import Circuit, Entangle, Turn, program
 from vitrail.networks.quantum.execution import Execution, Read
 from vitrail.networks.quantum.pauli import grouped
 
+logger = logging.getLogger(__name__)
+
+ALLOWED = "VITRAIL_CIRCUITS"  # environment variable: circuits that a layer may send to what may be hardware
 EXACT = ("default.qubit", "default.mixed", "lightning.qubit", "lightning.gpu", "lightning.kokkos", "reference.qubit")
 LOCAL = (*EXACT, "default.tensor", "lightning.tensor", "null.qubit", "qiskit.aer", "qiskit.basicsim", "cirq.simulator")
 NOISY = ("default.mixed", "qiskit.aer")  # whose noise is told by Execution; of others the noise is their own
@@ -42,7 +48,7 @@ class Device:
 
     def __init__(self, circuit: Circuit, execution: Execution, read: Read) -> None:
         self.circuit, self.execution, self.read = circuit, execution, read
-        self.left = execution.jobs
+        self.sent = 0
         check(circuit, execution, read)
         self.gradient = gradient(execution, read)
 
@@ -78,14 +84,16 @@ class Device:
         if self.execution.backend in LOCAL:
             return
         trained = torch.is_grad_enabled() and (weights.requires_grad or angles.requires_grad)
-        shots = 1 if self.read == "sample" else self.execution.shots
         wanted = circuits(self.circuit, len(angles), trained and self.gradient != "none", self.read)
-        if wanted > self.left:
+        shots = 1 if self.read == "sample" else self.execution.shots
+        told, left = f"{wanted:,} circuits of {shots:,} shots", allowed() - self.sent
+        if wanted > left:
             raise UsageError(
-                f"'{self.execution.backend}' is not known as a local simulator, and this batch of {len(angles)} sends {wanted:,} "
-                f"circuits of {shots:,} shots; allow so many with execution.jobs, of which {self.left:,} are left"
+                f"'{self.execution.backend}' is not known as a local simulator, and this batch of {len(angles)} sends {told}; set "
+                f"{ALLOWED} to the number that each layer may send, of which {max(left, 0):,} are left"
             )
-        self.left -= wanted
+        self.sent += wanted
+        logger.warning("sending %s to %s; %s more are allowed", told, self.execution.backend, f"{left - wanted:,}")
 
     @cached_property
     def node(self) -> Callable[..., Any]:
@@ -155,6 +163,14 @@ def circuits(circuit: Circuit, batch: int, trained: bool = True, read: Read = "e
     turns = circuit.weights + circuit.angles if trained else 0
     bases = len(grouped(circuit.measured)) if read == "expectations" else 1
     return batch * bases * (1 + 2 * turns)
+
+
+def allowed() -> int:
+    """Circuits that the environment lets one layer send to what may be hardware. Raises UsageError where it says no number."""
+    text = os.environ.get(ALLOWED, "0")
+    if not text.isdecimal():
+        raise UsageError(f"{ALLOWED}={text} is no whole number of circuits")
+    return int(text)
 
 
 def installed() -> tuple[str, ...]:
