@@ -18,7 +18,7 @@ from vitrail.metrics.prdc import prdc
 from vitrail.networks.features import FeatureNet, load_features
 
 BLOCK = 256  # pictures in memory at a time
-UNPRICED = ("--likelihood", "0")  # which takes long, and is asked for elsewhere
+UNPRICED = ("--likelihood", "0", "--no-copies")  # which take long, and are asked for elsewhere
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Samples are judged only where --features names a feature net. Judges by the held-out part of the run's own data unless
 --data names another source. Where it is the held-out part of the run's own, samples are also searched for copies of training
-pictures; the most suspicious ones are drawn beside them in copies.png. The scores are printed with their protocol and written
+pictures, unless --no-copies; the most suspicious ones are drawn beside them in copies.png. The scores are printed with their protocol and written
 to evaluation.json in the run folder, or to --out.
 
     vitrail evaluate runs/fashion --features features/fashion --samples 10000
@@ -36,8 +36,12 @@ Out = Annotated[
     typer.Option("--out", metavar="FILE", help="where the scores go instead of the run folder", show_default=False),
 ]
 
+Search = Annotated[
+    bool, typer.Option("--copies/--no-copies", help="search samples for copies of training pictures, all of which are read")
+]
 
-def write(request: Request, part: _judged.Part = "heldout", to: Out = None) -> Answer:
+
+def write(request: Request, part: _judged.Part = "heldout", to: Out = None, copies: Search = True) -> Answer:
     """Evaluate and write."""
     run = _run.folder_of(request.run)
     source = _judged.source(request, run)
@@ -47,7 +51,7 @@ def write(request: Request, part: _judged.Part = "heldout", to: Out = None) -> A
     features = None if net is None else load_features(net).to(request.model.device)
     with progress("pictures") as tell:
         data = _judged.opened(source, request, part, tell)
-        own = features is not None and part == "heldout" and request.texts["source"] is None
+        own = copies and features is not None and part == "heldout" and request.texts["source"] is None
         training = _judged.opened(source, request, "train", tell) if own and request.values["samples"] else None
     with progress("pictures and samples") as tell:
         found = evaluate(request.model, data, features, **request.values, training=training, progress=tell)
