@@ -25,7 +25,9 @@ def test_every_recipe_with_circuits(vitrail: Callable[..., Any], name: str) -> N
 
 
 def test_settings_are_heard(vitrail: Callable[..., Any]) -> None:
-    ran = vitrail("circuit", "quantum-vae", "--set", "network.circuit.layers=1", "--qubits", "2,3", "--draws", 4, "--json")
+    ran = vitrail(
+        "circuit", "quantum-vae", "--set", "network.circuit.layers=1", "--qubits", "2,3", "--draws", 4, "--json"
+    )
     told = ran.facts["circuits"]["network.circuit"]
     circuit = catalog.find("recipes", "quantum-vae").recipe().network.circuit
     assert told["trained_angles"] == Circuit(**{**circuit.model_dump(), "layers": 1}).weights

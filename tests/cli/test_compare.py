@@ -180,11 +180,31 @@ def test_circuits_are_told_beside_their_twins(vitrail: Vitrail, model: Path, tmp
 
 
 def test_pictures_seen_are_those_of_all_stages(vitrail: Vitrail, tmp_path: Path) -> None:
-    words = ["--data", "digits", "--budget", "4 steps", "--set", "training.threads=1", "--set", "training.precision=fp32"]
-    small = ["--set", "prior.width=16", "--set", "prior.depth=1", "--set", "prior.heads=2", "--set", "bottleneck.size=16"]
+    words = [
+        "--data",
+        "digits",
+        "--budget",
+        "4 steps",
+        "--set",
+        "training.threads=1",
+        "--set",
+        "training.precision=fp32",
+    ]
+    small = [
+        "--set",
+        "prior.width=16",
+        "--set",
+        "prior.depth=1",
+        "--set",
+        "prior.heads=2",
+        "--set",
+        "bottleneck.size=16",
+    ]
     for name in "ab":
         assert vitrail("train", "vqvae", *words, *small, "--out", tmp_path / name).code == 0
         evaluated(vitrail, tmp_path / name)
     facts = vitrail("compare", tmp_path / "a", tmp_path / "b", "--json").facts
     assert facts["columns"][0]["training_pictures"] == [[2 * 64, 2 * 64]]
-    assert any(line.split()[-1] == "256" for line in vitrail("compare", tmp_path / "a", tmp_path / "b").out.splitlines())
+    assert any(
+        line.split()[-1] == "256" for line in vitrail("compare", tmp_path / "a", tmp_path / "b").out.splitlines()
+    )

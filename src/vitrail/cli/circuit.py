@@ -35,9 +35,7 @@ Batch = Annotated[int, typer.Option(min=1, metavar="NUMBER", help="samples of th
 ENTER = {"amplitude": "angle"}  # amplitudes are as many as the qubits say: the report lets angles enter in their place
 
 
-def circuit(
-    recipe: Name, set: Set = None, qubits: Qubits = "2,4,6,8", draws: Draws = 256, batch: Batch = 64
-) -> Answer:
+def circuit(recipe: Name, set: Set = None, qubits: Qubits = "2,4,6,8", draws: Draws = 256, batch: Batch = 64) -> Answer:
     """Facts of every circuit, and the report of its slopes."""
     with Mistakes() as mistakes:
         held = chosen(recipe, None, set or [], {}, mistakes)
@@ -45,7 +43,8 @@ def circuit(
     circuits_of = dict(found(held))
     if not circuits_of:
         raise UsageError(f"recipe '{recipe}' has no circuit; those that have one begin with quantum-")
-    numbers, facts, told = _numbers(qubits), {}, []
+    numbers, facts = _numbers(qubits), {}
+    told: list[str | Table] = []
     for path, each in circuits_of.items():
         report, sizes = variance.report(_reported(each), numbers, draws), about(each, batch)
         facts[path] = {**sizes, "slopes": [asdict(row) for row in report.rows], "factor": report.factor}

@@ -2,8 +2,8 @@
 
 Samples are judged only where --features names a feature net. Judges by the held-out part of the run's own data unless
 --data names another source. Where it is the held-out part of the run's own, samples are also searched for copies of training
-pictures, unless --no-copies; the most suspicious ones are drawn beside them in copies.png. The scores are printed with their protocol and written
-to evaluation.json in the run folder, or to --out.
+pictures, unless --no-copies; the most suspicious ones are drawn beside them in copies.png. The scores are printed with their
+protocol and written to evaluation.json in the run folder, or to --out.
 
     vitrail evaluate runs/fashion --features features/fashion --samples 10000
 """
@@ -37,7 +37,8 @@ Out = Annotated[
 ]
 
 Search = Annotated[
-    bool, typer.Option("--copies/--no-copies", help="search samples for copies of training pictures, all of which are read")
+    bool,
+    typer.Option("--copies/--no-copies", help="search samples for copies of training pictures, all of which are read"),
 ]
 
 
