@@ -1,4 +1,4 @@
-"""Say how large a recipe's circuits are, and whether they will train.
+"""Say how large a recipe's circuits are, and whether they train.
 
 vitrail circuit quantum-vae
 vitrail circuit quantum-vae --set network.circuit.layers=20 --qubits 2,4,6,8,10
