@@ -28,7 +28,7 @@ class Settings(_codes.Settings):
     """How to draw."""
 
     order: Literal["halton", "raster", "random"] = Field(
-        "halton", description="which codes come next: spread evenly, row by row, or any"
+        "random", description="which codes come next: any, as in training, spread evenly, or row by row"
     )
     steps: int | None = Field(None, ge=1, description="calls of the network, few codes first; null: one code at a time")
 
