@@ -16,3 +16,6 @@ Resize = Annotated[
 NoMetadata = Annotated[
     bool, typer.Option("--no-metadata", help="leave recipe, fingerprint, seed and number out of the files")
 ]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a field of the recipe; may be repeated")
+]

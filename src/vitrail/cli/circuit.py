@@ -17,6 +17,7 @@ import typer
 from pydantic import BaseModel
 
 from vitrail.cli._command import Answer, Table, single
+from vitrail.cli._options import Set
 from vitrail.cli._recipe import chosen
 from vitrail.cli._refusal import Mistakes
 from vitrail.errors import UsageError
@@ -25,9 +26,6 @@ from vitrail.networks.quantum.circuit import Circuit
 from vitrail.networks.quantum.pennylane import circuits
 
 Name = Annotated[str, typer.Argument(metavar="RECIPE", help="name of a recipe with circuits")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a field of the recipe; may be repeated")
-]
 Qubits = Annotated[str, typer.Option(metavar="NUMBERS", help="numbers of qubits to compare, with commas")]
 Draws = Annotated[int, typer.Option(min=2, metavar="NUMBER", help="random weights that a variance is taken over")]
 Batch = Annotated[int, typer.Option(min=1, metavar="NUMBER", help="samples of the training step that is counted")]

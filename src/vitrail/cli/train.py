@@ -21,6 +21,7 @@ import typer
 
 from vitrail.cli import _recipe, _scores, _sources
 from vitrail.cli._command import Answer, Table, single
+from vitrail.cli._options import Set
 from vitrail.cli._refusal import Mistakes, first_process
 from vitrail.cli._show import progress
 from vitrail.data.dataset import open_dataset
@@ -52,9 +53,6 @@ Budget = Annotated[
 Seed = Annotated[
     str | None,
     typer.Option("--seed", metavar="NUMBER", help="of weights, data order and augmentation; default: the recipe's"),
-]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a field of the recipe; may be repeated")
 ]
 Config = Annotated[
     Path | None,

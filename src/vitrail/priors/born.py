@@ -9,7 +9,7 @@ the codes before, is a construction of our own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import pi, prod
 from typing import Literal, Self
 
@@ -21,12 +21,12 @@ from vitrail.errors import UsageError
 from vitrail.networks.quantum import layer as quantum
 from vitrail.networks.quantum.circuit import Circuit
 from vitrail.priors import _codes
-from vitrail.priors._prior import Prior, forgetful, unconditional
+from vitrail.priors._chain import Chain, Step
+from vitrail.priors._prior import Prior, unconditional
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
-from vitrail.samplers.discrete import autoregressive as sampler
 from vitrail.types import Config as PartConfig
-from vitrail.types import Latent, LatentSpec
+from vitrail.types import LatentSpec
 
 SPREAD = 1e-6  # of the probability lies evenly on all codes, so that none is impossible and slopes stay finite
 TURNED = ("angle", "reupload", "modulated")  # embeddings by rotations
@@ -78,16 +78,13 @@ class Config(PartConfig):
         return self.model_copy(update={"circuit": self.circuit.unentangled()})
 
 
-class Born(Prior):
+class Born(Chain):
     """p(codes | class) = prod_t p(code_t | codes before t, class), in raster order, level by level within a place.
 
     One circuit for all places; what sets a place apart are its angles: a bias of its own, and what it makes of the running sum over
     the codes before it, to which each place adds its bits by weights of its own.
     """
 
-    trains = True
-    discrete = True
-    likelihood = "exact"
     worth: Tensor
 
     def __init__(self, config: Config, spec: LatentSpec, classes: int) -> None:
@@ -105,18 +102,6 @@ class Born(Prior):
             self.before.data /= (self.length * circuit.qubits) ** 0.5
             self.angle = nn.Parameter(torch.zeros(self.length, width, circuit.inputs))
         self.register_buffer("worth", 2 ** torch.arange(circuit.qubits - 1, -1, -1), persistent=False)  # of a bit
-
-    def terms(self, latent: Latent, label: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
-        """`nats`: mean negative log-likelihood of a code."""
-        assert latent.codes is not None
-        label, _ = forgetful(label, None, self.config.label_dropout if self.training and self.classes else 0.0)
-        return {"nats": self._price(latent.codes, label).mean()}
-
-    @torch.no_grad()
-    def nats(self, latent: Latent, label: Tensor, seed: int, numbers: Sequence[int]) -> Tensor:
-        """Of all codes of a sample."""
-        assert latent.codes is not None
-        return self._price(latent.codes, label).double().sum(1)
 
     def logits(self, tokens: Tensor, label: Tensor) -> Tensor:
         """tokens (B, T), label (B,) -> log-probabilities (B, T, K) of each code from those before it."""
@@ -157,27 +142,17 @@ class Born(Prior):
         assert isinstance(settings, Settings)
         _codes.check_grid(self.config.part(), self.spec, grid)
         uniform = noise.uniform(seed, numbers, (self.length,)).to(label.device)
-        step = self._guided(label, settings.guidance)
-        tokens = sampler.sample(
-            step, uniform, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p
-        )
+        tokens = self.chained(self.stepper, uniform, label, settings)
         return _codes.unflat(tokens, self.spec.grid, self.spec.levels)
 
-    def stepper(self, label: Tensor) -> Callable[[Tensor | None], Tensor]:
+    def stepper(self, label: Tensor) -> Step:
         """What the sampler wants: step(None) gives the first logits (B, K), step(token (B,)) the next."""
         return Walk(self, label).step
 
-    def _price(self, codes: Tensor, label: Tensor) -> Tensor:
+    def price(self, codes: Tensor, label: Tensor) -> Tensor:
         """Minus the log-probability (B, T) of codes (B, Q, *S)."""
         tokens = _codes.flat(codes)
         return -self.logits(tokens, label).gather(-1, tokens[..., None]).squeeze(-1)
-
-    def _guided(self, label: Tensor, scale: float) -> Callable[[Tensor | None], Tensor]:
-        """A stepper away from what it would say without a class."""
-        if scale == 1 or not self.classes:
-            return self.stepper(label)
-        step = self.stepper(torch.cat([label, torch.full_like(label, -1)]))
-        return lambda token: sampler.guided(step(None if token is None else token.repeat(2)), scale)
 
 
 class Walk:

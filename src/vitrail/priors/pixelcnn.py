@@ -6,7 +6,7 @@ et al. 2017, section 4.2. Guidance by dropping labels in training: Ho & Salimans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 
 import torch
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from vitrail.errors import UsageError
 from vitrail.networks.gated import Gated, Walk
 from vitrail.priors import _codes
-from vitrail.priors._prior import Prior, forgetful, unconditional
+from vitrail.priors._chain import Chain, Step
+from vitrail.priors._prior import Prior, unconditional
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
-from vitrail.samplers.discrete import autoregressive as sampler
 from vitrail.types import Config as PartConfig
-from vitrail.types import Latent, LatentSpec
+from vitrail.types import LatentSpec
 
 
 class Settings(_codes.Settings):
@@ -62,16 +62,12 @@ class Config(PartConfig):
         return PixelCNN(self, spec, classes if self.label_dropout < 1 else 0)
 
 
-class PixelCNN(Prior):
+class PixelCNN(Chain):
     """p(codes | class) = prod_t p(code_t | codes before t, class), row by row, level by level within a place.
 
     Convolutions read the places before, once for all levels; from what they make of them each level's logits come, given the
     levels before it at the same place. One axis is a map of one row.
     """
-
-    trains = True
-    discrete = True
-    likelihood = "exact"
 
     def __init__(self, config: Config, spec: LatentSpec, classes: int) -> None:
         super().__init__()
@@ -96,18 +92,6 @@ class PixelCNN(Prior):
         nn.init.normal_(self.code.weight, std=0.5)
         if self.earlier is not None:
             nn.init.normal_(self.earlier.weight, std=0.5)
-
-    def terms(self, latent: Latent, label: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
-        """`nats`: mean negative log-likelihood of a code."""
-        assert latent.codes is not None
-        label, _ = forgetful(label, None, self.config.label_dropout if self.training and self.classes else 0.0)
-        return {"nats": self._price(latent.codes, label).mean()}
-
-    @torch.no_grad()
-    def nats(self, latent: Latent, label: Tensor, seed: int, numbers: Sequence[int]) -> Tensor:
-        """Of all codes of a sample, on any grid."""
-        assert latent.codes is not None
-        return self._price(latent.codes, label).double().sum(1)
 
     def logits(self, codes: Tensor, label: Tensor) -> Tensor:
         """codes (B, Q, *S), label (B,) -> logits (B, *S, Q, K) of each code from those before it."""
@@ -139,27 +123,17 @@ class PixelCNN(Prior):
         assert isinstance(settings, Settings)
         grid = self.spec.grid if grid is None else grid
         uniform = noise.uniform(seed, numbers, (prod(grid) * self.spec.levels,)).to(label.device)
-        step = self._guided(label, grid, settings.guidance)
-        tokens = sampler.sample(
-            step, uniform, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p
-        )
+        tokens = self.chained(lambda label: self.stepper(label, grid), uniform, label, settings)
         return tokens.unflatten(1, (*grid, self.spec.levels)).movedim(-1, 1)
 
-    def stepper(self, label: Tensor, grid: tuple[int, ...]) -> Callable[[Tensor | None], Tensor]:
+    def stepper(self, label: Tensor, grid: tuple[int, ...]) -> Step:
         """What the sampler wants: step(None) gives the first logits (B, K) of a grid, step(token (B,)) the next."""
         return Steps(self, label, grid).step
 
-    def _price(self, codes: Tensor, label: Tensor) -> Tensor:
+    def price(self, codes: Tensor, label: Tensor) -> Tensor:
         """Minus the log-probability (B, T) of codes (B, Q, *S)."""
         logits = self.logits(codes, label).flatten(0, -2).float()
         return F.cross_entropy(logits, codes.movedim(1, -1).flatten(), reduction="none").unflatten(0, (len(codes), -1))
-
-    def _guided(self, label: Tensor, grid: tuple[int, ...], scale: float) -> Callable[[Tensor | None], Tensor]:
-        """A stepper away from what it would say without a class."""
-        if scale == 1 or not self.classes:
-            return self.stepper(label, grid)
-        step = self.stepper(torch.cat([label, torch.full_like(label, -1)]), grid)
-        return lambda token: sampler.guided(step(None if token is None else token.repeat(2)), scale)
 
     def _rows(self, codes: Tensor) -> Tensor:
         """codes (B, Q, *S) -> rows (B, *S, Q) of an embedding table that has K per level."""

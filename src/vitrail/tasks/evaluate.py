@@ -78,9 +78,8 @@ def evaluate(
     check_kind(model, data)
     settings, model = chosen(drawing), model.at(precision)
     count = samples if features is not None and model.prior is not None else 0
-    if count:
-        first = given(model, data, 0, 1, seed)
-        model.draw(1, seed=seed, **first, **settings)  # unknown settings are refused before the work
+    if count:  # unknown settings are refused before the work
+        model.draw(1, seed=seed, **given(model, data, 0, 1, seed), **settings)
     wanted = min(len(data), limit or len(data))
     asked, notes = _priced(model, data, likelihood)
     priced = min(wanted, asked)
@@ -103,10 +102,10 @@ def evaluate(
         return Evaluation(tuple(scores), notes=notes)
     fake = drawn(model, features, data, count, seed, settings, after(wanted + priced))
     scores += sample_scores(model, real, fake, features, seed)
-    if searched is None:
-        return Evaluation(tuple(scores), fake.seconds / count, notes=notes)
-    found = _copies(model, real, fake, searched, features, after(wanted + priced + count))
-    scores.append(copy_score(model, real, fake, found, features, seed, len(searched)))
+    found = None
+    if searched is not None:
+        found = _copies(model, real, fake, searched, features, after(wanted + priced + count))
+        scores.append(copy_score(model, real, fake, found, features, seed, len(searched)))
     return Evaluation(tuple(scores), fake.seconds / count, found, notes)
 
 

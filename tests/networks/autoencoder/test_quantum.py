@@ -7,7 +7,7 @@ import torch
 
 from vitrail.errors import DataError, UsageError
 from vitrail.networks.autoencoder import quantum, quantum_generator, quantum_state
-from vitrail.networks.autoencoder._quantum import singles_and_pairs
+from vitrail.networks.autoencoder._circuits import singles_and_pairs
 from vitrail.networks.autoencoder._unitary import Unitary
 from vitrail.networks.quantum.circuit import Circuit
 from vitrail.networks.quantum.layer import QuantumLayer

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vitrail.errors import DataError, UsageError
-from vitrail.networks.autoencoder._quantum import Kind, Layer, Reading, read
+from vitrail.networks.autoencoder._circuits import Kind, Layer, Reading, read
 from vitrail.networks.convolution import axes, depth_to_space, space_to_depth
 from vitrail.networks.quantum.circuit import Circuit
 from vitrail.networks.quantum.layer import Execution

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vitrail.networks.autoencoder._quantum import Kind, read
+from vitrail.networks.autoencoder._circuits import Kind, read
 from vitrail.networks.quantum.circuit import Circuit
 from vitrail.networks.quantum.layer import Execution
 from vitrail.types import Config as PartConfig
