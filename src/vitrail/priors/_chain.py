@@ -17,7 +17,7 @@ Step = Callable[[Tensor | None], Tensor]  # None gives the first logits (B, K), 
 
 
 class Chain(Prior):
-    """p(codes | class) = prod_t p(code_t | codes before t, class). A subclass says what codes cost, and steps from one to the next."""
+    """p(codes | class) = prod_t p(code_t | codes before t, class). Subclasses say what codes cost and step from one to the next."""
 
     trains = True
     discrete = True
