@@ -40,7 +40,7 @@ from vitrail.studies import comparison
 RECIPES = ("quantum-autoencoder", "quantum-vae", "quantum-vqvae", "quantum-vqgan", "quantum-gan")
 SOURCES = {"digits": "digits", "mnist": str(DATA / "mnist")}
 SIZES = {"mnist": 16}  # side that pictures are reduced to
-TWO_CLASSES = ("quantum-gan",)  # recipes that learn the first two classes alone
+GANS = ("quantum-gan",)  # learn the first two classes alone, and longer
 SLOTS = ("network", "bottleneck", "prior")
 PRIOR = ("prior.width=64", "prior.depth=2", "prior.heads=2")  # a transformer that learns within a minute
 FIGURES = ("psnr", "frechet")
@@ -71,7 +71,7 @@ class Case:
 
     @property
     def title(self) -> str:
-        return f"{self.name} on {self.data}" + (", two classes" if self.name in TWO_CLASSES else "")
+        return f"{self.name} on {self.data}" + (", two classes" if self.name in GANS else "")
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -110,7 +110,10 @@ def main() -> None:
     with ThreadPoolExecutor(asked.parallel) as pool:
         list(pool.map(lambda job: run(asked, *job), jobs))
     found = [(each, comparison.compare(list(runs(asked, each)), group=True)) for each in cases]
-    about = f"{asked.budget} of training each on one thread; seeds {', '.join(map(str, asked.seeds))}"
+    about = (
+        f"{asked.budget} of training each ({asked.gan_budget} of GANs) on one thread; "
+        f"seeds {', '.join(map(str, asked.seeds))}"
+    )
     sections = [section(asked, *each) for each in found]
     for place in filter(None, (asked.out, asked.publish)):
         print(write(place, sections, about))
@@ -120,7 +123,7 @@ def main() -> None:
 
 def case(asked: argparse.Namespace, name: str, data: str) -> Case:
     """A recipe on some data, of which a GAN gets two classes in a file of their own."""
-    if name not in TWO_CLASSES:
+    if name not in GANS:
         size = (f"data.size={SIZES[data]}",) if data in SIZES else ()
         return Case(name, data, SOURCES[data], size)
     path = asked.out / f"{data}-two.npz"
@@ -176,10 +179,14 @@ def judge(asked: argparse.Namespace, data: str) -> Path:
 
 def home(asked: argparse.Namespace, case: Case, kind: Kind, seed: int) -> Path:
     """Where a run lies."""
-    folder: Path = (
-        asked.out / case.data / f"{case.name}-{kind.name.replace(' ', '-')}-{seed}-{asked.budget.replace(' ', '')}"
-    )
+    folder: Path = asked.out / case.data / f"{case.name}-{kind.name}-{seed}-{budget(asked, case)}".replace(" ", "-")
     return folder
+
+
+def budget(asked: argparse.Namespace, case: Case) -> str:
+    """Of every model of a case."""
+    told: str = asked.gan_budget if case.name in GANS else asked.budget
+    return told
 
 
 def runs(asked: argparse.Namespace, case: Case) -> dict[Path, str]:
@@ -191,7 +198,7 @@ def run(asked: argparse.Namespace, judge: Path, case: Case, kind: Kind, seed: in
     """Train and evaluate one model, unless it is done."""
     path = home(asked, case, kind, seed)
     settings = ("training.threads=1", "data.workers=0", *case.settings, *kind.settings, *asked.more)
-    told = ("--data", case.source, "--out", str(path), "--budget", asked.budget, "--seed", str(seed))
+    told = ("--data", case.source, "--out", str(path), "--budget", budget(asked, case), "--seed", str(seed))
     vitrail("train", kind.recipe, *told, *(word for setting in settings for word in ("--set", setting)))
     if not judged(path, asked.samples):
         vitrail("evaluate", str(path), "--features", str(judge), "--samples", str(asked.samples), *UNPRICED)
@@ -262,6 +269,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budget", default="60s", help="of every model")
+    parser.add_argument("--gan-budget", default="2min", help="of every GAN, which learns more slowly")
     parser.add_argument("--judge-budget", default="60s", help="of the classifier whose features judge")
     parser.add_argument("--samples", type=int, default=2000, help="that are drawn and judged")
     parser.add_argument("--parallel", type=int, default=2, help="models at a time, of one thread each")
@@ -278,7 +286,7 @@ def _asked() -> argparse.Namespace:
             16,
             ["training.precision=fp32", *asked.more],
         )
-        asked.budget = asked.judge_budget = "4 steps"
+        asked.budget = asked.gan_budget = asked.judge_budget = "4 steps"
     return asked
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitrail.networks.denoiser._denoiser import Ports
 from vitrail.priors import _prediction as prediction
 from vitrail.priors import diffusion, flow
 from vitrail.priors._continuous import Continuous
@@ -25,8 +26,8 @@ class Exact:
     calls: list[int] = field(default_factory=list)  # samples in every call
     told: list[Tensor] = field(default_factory=list)
 
-    def build(self, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int = 1) -> nn.Module:
-        return Net(self, outputs)
+    def build(self, ports: Ports) -> nn.Module:
+        return Net(self, ports.outputs)
 
 
 class Net(nn.Module):

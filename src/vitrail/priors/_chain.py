@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vitrail.priors._codes import Settings
-from vitrail.priors._prior import Prior, forgetful
+from vitrail.priors._prior import Prior, Request, forgetful
 from vitrail.samplers.discrete import autoregressive as sampler
 from vitrail.types import Latent
 
@@ -40,8 +40,10 @@ class Chain(Prior):
         assert latent.codes is not None
         return self.price(latent.codes, label).double().sum(1)
 
-    def chained(self, begun: Callable[[Tensor], Step], uniform: Tensor, label: Tensor, settings: Settings) -> Tensor:
-        """Tokens (B, T) for noise (B, T).   begun: the step of samples with these labels (B,), doubled where they are guided."""
+    def chained(self, begun: Callable[[Tensor], Step], request: Request, count: int) -> Tensor:
+        """Tokens (B, count).   begun: the step of samples with these labels (B,), doubled where they are guided."""
+        settings, label = request.settings, request.label
+        assert isinstance(settings, Settings)
         if settings.guidance == 1 or not self.classes:
             step = begun(label)
         else:
@@ -51,6 +53,4 @@ class Chain(Prior):
                 """Away from what would be said without a class."""
                 return sampler.guided(both(None if token is None else token.repeat(2)), settings.guidance)
 
-        return sampler.sample(
-            step, uniform, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p
-        )
+        return sampler.sample(step, request.uniform((count,)), **settings.choice)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,11 @@ class Settings(PriorSettings):
     guidance: float = Field(
         1.0, ge=0, description="1: none; above 1 class and condition show more clearly, with less variety"
     )
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        """How samplers choose a code by its logits."""
+        return {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
 
 
 class Config(PartConfig):
@@ -82,9 +87,9 @@ def price(head: nn.Linear, states: Tensor, tokens: Tensor) -> Tensor:
     return F.cross_entropy(head(states).float(), tokens, reduction="none")
 
 
-def check_grid(part: str, spec: LatentSpec, grid: tuple[int, ...] | None) -> None:
+def check_grid(part: str, spec: LatentSpec, grid: tuple[int, ...]) -> None:
     """Raises UsageError for any grid but the prior's own."""
-    if grid not in (None, spec.grid):
+    if grid != spec.grid:
         own = "x".join(map(str, spec.grid))
         raise UsageError(
             f"the {part} prior knows grids of {own} codes only; leave the size out, or train prior=autoregressive or pixelcnn"

@@ -22,14 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrail.errors import DataError, UsageError
-from vitrail.networks.denoiser._denoiser import Denoiser
+from vitrail.networks.denoiser._denoiser import Denoiser, Ports
 from vitrail.priors import _levels as levels
 from vitrail.priors import _prediction as prediction
 from vitrail.priors._drawing import Settings
 from vitrail.priors._learning import Config
 from vitrail.priors._levels import At
-from vitrail.priors._prior import Prior, forgetful
-from vitrail.priors._prior import Settings as PriorSettings
+from vitrail.priors._prior import Prior, Request, forgetful
 from vitrail.samplers import likelihood, noise, path, schedule
 from vitrail.samplers.continuous._solver import Denoise
 from vitrail.samplers.guidance import guided
@@ -115,8 +114,8 @@ class Continuous(Prior):
         self.few_steps, self.path = few_steps, path.path(config.path)
         channels, *space = spec.shape
         inputs = channels * (1 + conditional + config.self_conditioning)
-        reads = [captions] if captions else []
-        self.net: Denoiser = denoiser.build(inputs, channels, tuple(space), classes, 1 + few_steps, *reads)
+        ports = Ports(inputs, channels, tuple(space), classes, 1 + few_steps, captions)
+        self.net: Denoiser = denoiser.build(ports)
         self.uncertainty = levels.Uncertainty() if config.weighting == "uncertainty" else None
         self.guide = copy.deepcopy(self.net).requires_grad_(False) if config.guide else None
         if self.guide is not None:
@@ -202,34 +201,24 @@ class Continuous(Prior):
 
         return denoise
 
-    @torch.no_grad()
-    def draw(
-        self,
-        seed: int,
-        numbers: Sequence[int],
-        label: Tensor,
-        settings: PriorSettings,
-        grid: tuple[int, ...] | None = None,
-        condition: Tensor | None = None,
-    ) -> Tensor:
+    def _draw(self, request: Request) -> Tensor:
         """Grids other than that learnt from where the net can.
 
         Raises UsageError for those it cannot, and for settings that do not go together.
         """
+        settings = request.settings
         assert isinstance(settings, Settings)
-        assert self.captions or (condition is not None) == self.conditional
         settings.check(self.path, self.few_steps, self.guide is not None)
         if self.config.self_conditioning and settings.interval and settings.guidance != 1:
             raise UsageError("a self-conditioned prior is guided everywhere or nowhere; leave the interval out")
         solver, line = settings.solver(), settings.levels(self.path)
-        space = tuple(side * self.spec.factor for side in (self.spec.grid if grid is None else grid))
-        shape = (self.spec.shape[0], *space)
-        given = self._given(label, condition)
+        shape = (self.spec.shape[0], *(side * self.spec.factor for side in request.grid))
+        given = self._given(request.label, request.condition)
         denoise = self._steered(given, settings, line if settings.leaps else ())
-        z = line[0].noise * noise.normal(seed, numbers, shape).to(label.device)
+        z = line[0].noise * request.normal(shape)
         eta = {} if settings.eta is None else {"eta": settings.eta}
         try:
-            return solver.sample(denoise, z, line, noise.steps(seed, numbers, shape), **eta)
+            return solver.sample(denoise, z, line, noise.steps(request.seed, request.numbers, shape), **eta)
         except DataError as error:  # the net knows one size only
             raise UsageError(f"the {self.config.part()} prior draws no latents of shape {shape}: {error}") from None
 

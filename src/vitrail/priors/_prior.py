@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
@@ -10,11 +11,32 @@ import torch
 from torch import Tensor, nn
 
 from vitrail.errors import UsageError
+from vitrail.samplers import noise
 from vitrail.types import Config, Latent, LatentSpec
 
 
 class Settings(Config):
     """How to draw from a prior; each kind of prior has its own."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """B latents to draw: row b depends on seed, numbers[b], label[b], and the rest only."""
+
+    seed: int
+    numbers: Sequence[int]
+    label: Tensor  # (B,) int64, -1 for any
+    settings: Settings
+    grid: tuple[int, ...]  # points along each axis, as LatentSpec.grid counts them
+    condition: Tensor | None = None
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        """(B, *shape) float32."""
+        return noise.normal(self.seed, self.numbers, shape).to(self.label.device)
+
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        """(B, *shape) float64 in [0, 1)."""
+        return noise.uniform(self.seed, self.numbers, shape).to(self.label.device)
 
 
 class Prior(nn.Module):
@@ -44,6 +66,7 @@ class Prior(nn.Module):
         """Values of one sample that `draw` has in hand at a time."""
         return self.spec.shape[0] * prod(side * self.spec.factor for side in grid)
 
+    @torch.no_grad()
     def draw(
         self,
         seed: int,
@@ -59,11 +82,23 @@ class Prior(nn.Module):
         condition: codes or z of the hints on the same grid, where `conditional`; or captions (B, captions), None for none of them.
         Raises UsageError for a grid that it cannot draw.
         """
-        raise NotImplementedError
+        assert self.captions or (condition is not None) == self.conditional
+        return self._draw(Request(seed, numbers, label, settings, self.spec.grid if grid is None else grid, condition))
 
+    @torch.no_grad()
     def infill(self, seed: int, numbers: Sequence[int], label: Tensor, settings: Settings, known: Tensor) -> Tensor:
         """Codes (B, Q, *S) that keep those known (B, Q, *S), which is -1 where they are not; row b as in `draw`."""
-        raise UsageError("this prior fills no gaps; priors that do are masked and any-order")
+        if not self.infills:
+            raise UsageError("this prior fills no gaps; priors that do are masked and any-order")
+        return self._infill(Request(seed, numbers, label, settings, self.spec.grid), known)
+
+    def _draw(self, request: Request) -> Tensor:
+        """What `draw` gives, by a kind of prior."""
+        raise NotImplementedError
+
+    def _infill(self, request: Request, known: Tensor) -> Tensor:
+        """What `infill` gives, by a kind of prior that does."""
+        raise NotImplementedError
 
     def nats(self, latent: Latent, label: Tensor, seed: int, numbers: Sequence[int]) -> Tensor:
         """(B,) float64: minus the log of the probability of codes, or of the density of normalised z; see `likelihood`.

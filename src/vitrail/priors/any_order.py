@@ -16,9 +16,7 @@ from torch import Tensor, nn
 
 from vitrail.networks.scattered import Scattered
 from vitrail.priors import _codes
-from vitrail.priors._prior import Prior, forgetful, unconditional
-from vitrail.priors._prior import Settings as PriorSettings
-from vitrail.samplers import noise
+from vitrail.priors._prior import Prior, Request, forgetful, unconditional
 from vitrail.samplers.discrete import masked as sampler
 from vitrail.samplers.discrete.autoregressive import guided
 from vitrail.types import Latent, LatentSpec
@@ -114,33 +112,22 @@ class AnyOrder(Prior):
     def room(self, grid: tuple[int, ...]) -> int:
         return 2 * self.length
 
-    def draw(
-        self,
-        seed: int,
-        numbers: Sequence[int],
-        label: Tensor,
-        settings: PriorSettings,
-        grid: tuple[int, ...] | None = None,
-        condition: Tensor | None = None,
-    ) -> Tensor:
-        _codes.check_grid("any-order", self.spec, grid)
-        nothing = label.new_full((len(label), self.spec.levels, *self.spec.grid), -1)
-        return self.infill(seed, numbers, label, settings, nothing)
+    def _draw(self, request: Request) -> Tensor:
+        _codes.check_grid("any-order", self.spec, request.grid)
+        nothing = request.label.new_full((len(request.label), self.spec.levels, *self.spec.grid), -1)
+        return self._infill(request, nothing)
 
-    @torch.no_grad()
-    def infill(
-        self, seed: int, numbers: Sequence[int], label: Tensor, settings: PriorSettings, known: Tensor
-    ) -> Tensor:
+    def _infill(self, request: Request, known: Tensor) -> Tensor:
         """Known codes are read first, in raster order; rows with as many of them are drawn together."""
-        assert isinstance(settings, Settings)
+        assert isinstance(request.settings, Settings)
         _codes.check_known("any-order", self.spec, known, False)
         tokens = _codes.flat(known)
-        uniform = noise.uniform(seed, numbers, (1, 2, self.length)).to(label.device)
+        uniform = request.uniform((1, 2, self.length))
         counts = (tokens >= 0).sum(1)
         filled = tokens.clone()
         for count in counts.unique().tolist():
             rows = (counts == count).nonzero().squeeze(1)
-            filled[rows] = self._filled(tokens[rows], label[rows], uniform[rows], settings)
+            filled[rows] = self._filled(tokens[rows], request.label[rows], uniform[rows], request.settings)
         return _codes.unflat(filled, self.spec.grid, self.spec.levels)
 
     def _filled(self, tokens: Tensor, label: Tensor, uniform: Tensor, settings: Settings) -> Tensor:
@@ -160,9 +147,7 @@ class AnyOrder(Prior):
             uniform,
             order=order.get(settings.order, "shuffled"),
             steps=settings.steps or self.length,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
+            **settings.choice,
         )
 
 

@@ -20,9 +20,7 @@ from vitrail.errors import UsageError
 from vitrail.networks.transformer import Cache, Transformer
 from vitrail.priors import _codes
 from vitrail.priors import _window as windows
-from vitrail.priors._prior import Prior, forgetful
-from vitrail.priors._prior import Settings as PriorSettings
-from vitrail.samplers import noise
+from vitrail.priors._prior import Prior, Request, forgetful
 from vitrail.samplers.discrete import autoregressive as sampler
 from vitrail.types import Latent, LatentSpec
 
@@ -147,27 +145,16 @@ class Autoregressive(Prior):
     def room(self, grid: tuple[int, ...]) -> int:
         return self.length * (1 + self.conditional)
 
-    def draw(
-        self,
-        seed: int,
-        numbers: Sequence[int],
-        label: Tensor,
-        settings: PriorSettings,
-        grid: tuple[int, ...] | None = None,
-        condition: Tensor | None = None,
-    ) -> Tensor:
+    def _draw(self, request: Request) -> Tensor:
         """A grid smaller than the window is cut out of one of its size, since whole windows are what it has learnt."""
+        settings, grid = request.settings, request.grid
         assert isinstance(settings, Settings)
-        assert (condition is not None) == self.conditional
-        grid = self.spec.grid if grid is None else grid
         whole = tuple(map(max, grid, self.window))
-        hints = None if condition is None else windows.grown(condition, whole)
-        step = self._guided(label, whole, hints, settings)
+        hints = None if request.condition is None else windows.grown(request.condition, whole)
+        step = self._guided(request.label, whole, hints, settings)
         drawn = (*grid[:1], *whole[1:])  # rows below are read by nothing
-        uniform = noise.uniform(seed, numbers, (prod(drawn) * self.spec.levels,)).to(label.device)
-        tokens = sampler.sample(
-            step, uniform, temperature=settings.temperature, top_k=settings.top_k, top_p=settings.top_p
-        )
+        uniform = request.uniform((prod(drawn) * self.spec.levels,))
+        tokens = sampler.sample(step, uniform, **settings.choice)
         return windows.cut(self.codes(tokens, drawn), (0,) * len(grid), grid)
 
     def tokens(self, codes: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ the codes before, is a construction of our own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import pi, prod
 from typing import Literal, Self
 
@@ -22,9 +21,7 @@ from vitrail.networks.quantum import layer as quantum
 from vitrail.networks.quantum.circuit import Circuit
 from vitrail.priors import _codes
 from vitrail.priors._chain import Chain, Step
-from vitrail.priors._prior import Prior, unconditional
-from vitrail.priors._prior import Settings as PriorSettings
-from vitrail.samplers import noise
+from vitrail.priors._prior import Prior, Request, unconditional
 from vitrail.types import Config as PartConfig
 from vitrail.types import LatentSpec
 
@@ -129,20 +126,10 @@ class Born(Chain):
     def room(self, grid: tuple[int, ...]) -> int:
         return self.spec.size
 
-    def draw(
-        self,
-        seed: int,
-        numbers: Sequence[int],
-        label: Tensor,
-        settings: PriorSettings,
-        grid: tuple[int, ...] | None = None,
-        condition: Tensor | None = None,
-    ) -> Tensor:
+    def _draw(self, request: Request) -> Tensor:
         """Places have weights of their own, so the grid is the one that it learnt from."""
-        assert isinstance(settings, Settings)
-        _codes.check_grid(self.config.part(), self.spec, grid)
-        uniform = noise.uniform(seed, numbers, (self.length,)).to(label.device)
-        tokens = self.chained(self.stepper, uniform, label, settings)
+        _codes.check_grid(self.config.part(), self.spec, request.grid)
+        tokens = self.chained(self.stepper, request, self.length)
         return _codes.unflat(tokens, self.spec.grid, self.spec.levels)
 
     def stepper(self, label: Tensor) -> Step:

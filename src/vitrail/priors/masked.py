@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from vitrail.errors import UsageError
 from vitrail.networks.scattered import Scattered
 from vitrail.priors import _codes
-from vitrail.priors._prior import Prior, forgetful
-from vitrail.priors._prior import Settings as PriorSettings
+from vitrail.priors._prior import Prior, Request, forgetful
 from vitrail.samplers import noise
 from vitrail.samplers.discrete import masked as sampler
 from vitrail.types import Latent, LatentSpec
@@ -146,51 +145,29 @@ class Masked(Prior):
     def room(self, grid: tuple[int, ...]) -> int:
         return self.length * max(1, self.spec.size // 1024)  # logits of all places lie there at once
 
-    def draw(
-        self,
-        seed: int,
-        numbers: Sequence[int],
-        label: Tensor,
-        settings: PriorSettings,
-        grid: tuple[int, ...] | None = None,
-        condition: Tensor | None = None,
-    ) -> Tensor:
-        _codes.check_grid("masked", self.spec, grid)
-        nothing = label.new_full((len(label), self.length), -1)
-        return self._filled(seed, numbers, label, settings, nothing, condition)
+    def _draw(self, request: Request) -> Tensor:
+        _codes.check_grid("masked", self.spec, request.grid)
+        return self._filled(request, request.label.new_full((len(request.label), self.length), -1))
 
-    def infill(
-        self, seed: int, numbers: Sequence[int], label: Tensor, settings: PriorSettings, known: Tensor
-    ) -> Tensor:
+    def _infill(self, request: Request, known: Tensor) -> Tensor:
         _codes.check_known("masked", self.spec, known, self.conditional)
-        return self._filled(seed, numbers, label, settings, _codes.flat(known), None)
+        return self._filled(request, _codes.flat(known))
 
-    @torch.no_grad()
-    def _filled(
-        self,
-        seed: int,
-        numbers: Sequence[int],
-        label: Tensor,
-        settings: PriorSettings,
-        tokens: Tensor,
-        condition: Tensor | None,
-    ) -> Tensor:
+    def _filled(self, request: Request, tokens: Tensor) -> Tensor:
         """Codes (B, Q, *S) for tokens (B, T) that are -1 where unknown."""
+        settings = request.settings
         assert isinstance(settings, Settings)
-        assert (condition is not None) == self.conditional
         shape = sampler.noise_shape(settings.order, settings.steps, self.length, settings.remask)
         spread = sampler.halton(self.spec.grid, self.spec.levels)
         tokens = sampler.sample(
-            self._guided(label, condition, settings),
+            self._guided(request.label, request.condition, settings),
             tokens,
-            noise.uniform(seed, numbers, shape).to(label.device),
+            request.uniform(shape),
             order=spread if settings.order == "halton" else settings.order,
             steps=settings.steps,
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
             remask=settings.remask,
             spread=settings.spread,
+            **settings.choice,
         )
         return _codes.unflat(tokens, self.spec.grid, self.spec.levels)
 

@@ -5,7 +5,6 @@ Source: ex-post density estimation, Ghosh et al. 2020, section 4. Classes, where
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -14,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vitrail.errors import UsageError
-from vitrail.priors._prior import Prior, unconditional
+from vitrail.priors._prior import Prior, Request, unconditional
 from vitrail.priors._prior import Settings as PriorSettings
 from vitrail.samplers import noise
 from vitrail.samplers.discrete import autoregressive as sampler
@@ -85,24 +84,16 @@ class Mixture(Prior):
             members = membership if row == self.classes else membership[label == row]
             self.shares[row, :used] = members.mean(0) if len(members) else membership.mean(0)
 
-    def draw(
-        self,
-        seed: int,
-        numbers: Sequence[int],
-        label: Tensor,
-        settings: PriorSettings,
-        grid: tuple[int, ...] | None = None,
-        condition: Tensor | None = None,
-    ) -> Tensor:
-        assert isinstance(settings, Settings)
-        if grid not in (None, self.spec.grid):
+    def _draw(self, request: Request) -> Tensor:
+        assert isinstance(request.settings, Settings)
+        if request.grid != self.spec.grid:
             own = "x".join(map(str, self.spec.grid))
             raise UsageError(f"the mixture prior knows latents of {own} points only; leave the size out")
-        drawn = noise.normal(seed, numbers, (1 + self.means.shape[1],)).to(self.means.device)
+        drawn = request.normal((1 + self.means.shape[1],))
         # One stream of numbers: two would be the same.
         uniform, normal = torch.special.ndtr(drawn[:, 0].double()), drawn[:, 1:]
-        row = torch.where(label < 0, self.classes, label)
+        row = torch.where(request.label < 0, self.classes, request.label)
         which = sampler.draw(self.shares[row], uniform)
         spread = torch.einsum("bij,bj->bi", self.factors[which], normal) if self.full else self.factors[which] * normal
-        z = self.means[which] + settings.temperature * spread
+        z = self.means[which] + request.settings.temperature * spread
         return z.unflatten(1, self.spec.shape)

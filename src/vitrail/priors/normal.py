@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import Field
 from torch import Tensor
 
-from vitrail.priors._prior import Prior, unconditional
+from vitrail.priors._prior import Prior, Request, unconditional
 from vitrail.priors._prior import Settings as PriorSettings
-from vitrail.samplers import noise
 from vitrail.types import Config as PartConfig
 from vitrail.types import LatentSpec
 
@@ -39,16 +36,7 @@ class Normal(Prior):
         super().__init__()
         self.spec = spec
 
-    def draw(
-        self,
-        seed: int,
-        numbers: Sequence[int],
-        label: Tensor,
-        settings: PriorSettings,
-        grid: tuple[int, ...] | None = None,
-        condition: Tensor | None = None,
-    ) -> Tensor:
-        assert isinstance(settings, Settings)
-        space = tuple(side * self.spec.factor for side in (self.spec.grid if grid is None else grid))
-        noisy = noise.normal(seed, numbers, (self.spec.shape[0], *space))
-        return settings.temperature * noisy.to(label.device)
+    def _draw(self, request: Request) -> Tensor:
+        assert isinstance(request.settings, Settings)
+        space = tuple(side * self.spec.factor for side in request.grid)
+        return request.settings.temperature * request.normal((self.spec.shape[0], *space))

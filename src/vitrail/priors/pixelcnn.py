@@ -6,7 +6,6 @@ et al. 2017, section 4.2. Guidance by dropping labels in training: Ho & Salimans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 import torch
@@ -18,9 +17,7 @@ from vitrail.errors import UsageError
 from vitrail.networks.gated import Gated, Walk
 from vitrail.priors import _codes
 from vitrail.priors._chain import Chain, Step
-from vitrail.priors._prior import Prior, unconditional
-from vitrail.priors._prior import Settings as PriorSettings
-from vitrail.samplers import noise
+from vitrail.priors._prior import Prior, Request, unconditional
 from vitrail.types import Config as PartConfig
 from vitrail.types import LatentSpec
 
@@ -110,20 +107,10 @@ class PixelCNN(Chain):
     def room(self, grid: tuple[int, ...]) -> int:
         return self.spec.levels * prod(grid[-1:])  # a row
 
-    def draw(
-        self,
-        seed: int,
-        numbers: Sequence[int],
-        label: Tensor,
-        settings: PriorSettings,
-        grid: tuple[int, ...] | None = None,
-        condition: Tensor | None = None,
-    ) -> Tensor:
+    def _draw(self, request: Request) -> Tensor:
         """Any grid: convolutions know no size, though they have learnt how far the border is."""
-        assert isinstance(settings, Settings)
-        grid = self.spec.grid if grid is None else grid
-        uniform = noise.uniform(seed, numbers, (prod(grid) * self.spec.levels,)).to(label.device)
-        tokens = self.chained(lambda label: self.stepper(label, grid), uniform, label, settings)
+        grid = request.grid
+        tokens = self.chained(lambda label: self.stepper(label, grid), request, prod(grid) * self.spec.levels)
         return tokens.unflatten(1, (*grid, self.spec.levels)).movedim(-1, 1)
 
     def stepper(self, label: Tensor, grid: tuple[int, ...]) -> Step:

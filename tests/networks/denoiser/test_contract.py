@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vitrail import catalog
 from vitrail.errors import DataError, UsageError
-from vitrail.networks.denoiser._denoiser import Denoiser
+from vitrail.networks.denoiser._denoiser import Denoiser, Ports
 from vitrail.types import NO_BYTE
 
 FOLDER = "networks/denoiser"
@@ -28,7 +28,7 @@ def build(
 ) -> Denoiser:
     torch.manual_seed(0)
     config = catalog.find(FOLDER, name).Config(**{**SMALL.get(name, {}), **changes})
-    net: Denoiser = config.build(3, 2, space, classes, scalars, tokens)
+    net: Denoiser = config.build(Ports(3, 2, space, classes, scalars, tokens))
     return net
 
 

@@ -5,6 +5,7 @@ import torch
 
 from vitrail.errors import UsageError
 from vitrail.networks.denoiser import mlp, unet
+from vitrail.networks.denoiser._denoiser import Ports
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_attention_is_where_points_are_few() -> None:
 
 
 def test_every_map_inside_has_channels_last() -> None:
-    net = unet.Config(width=16).build(1, 1, (16, 16), 0)
+    net = unet.Config(width=16).build(Ports(1, 1, (16, 16), 0))
     layouts = []
     for layer in net.modules():
         if isinstance(layer, unet.Residual | unet.Attention):
@@ -42,11 +43,11 @@ def test_every_map_inside_has_channels_last() -> None:
 
 
 def test_awkward_widths_share_groups_and_heads() -> None:
-    net = unet.Config(width=36, multipliers=(1, 3)).build(1, 1, (8, 8), 0)
+    net = unet.Config(width=36, multipliers=(1, 3)).build(Ports(1, 1, (8, 8), 0))
     assert 36 % net.groups == 0
     assert 36 % net.head == 0
 
 
 def test_an_mlp_refuses_pictures() -> None:
     with pytest.raises(UsageError, match="use denoiser=unet"):
-        mlp.Config().build(3, 3, (64, 64), 0)
+        mlp.Config().build(Ports(3, 3, (64, 64), 0))

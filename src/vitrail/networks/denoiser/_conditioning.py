@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.networks.denoiser._denoiser import Ports
 from vitrail.networks.denoiser._text import TextEncoder, Words
 
 
@@ -18,15 +19,13 @@ class Conditioning(nn.Module):
     row for none. Without classes the label is ignored, and without tokens the text.
     """
 
-    def __init__(
-        self, frequencies: int, width: int, classes: int, scalars: int, tokens: int = 0, shift: int = 0
-    ) -> None:
+    def __init__(self, frequencies: int, width: int, ports: Ports, shift: int = 0) -> None:
         super().__init__()
-        self.scalars = nn.ModuleList(Scalar(frequencies, width, shift) for _ in range(scalars))
-        self.label = nn.Embedding(classes + 1, width) if classes else None
+        self.scalars = nn.ModuleList(Scalar(frequencies, width, shift) for _ in range(ports.scalars))
+        self.label = nn.Embedding(ports.classes + 1, width) if ports.classes else None
         if self.label is not None:
             nn.init.normal_(self.label.weight, std=width**-0.5)  # DiT's 0.02 at the largest of its widths
-        self.text = TextEncoder(width, tokens) if tokens else None
+        self.text = TextEncoder(width, ports.tokens) if ports.tokens else None
 
     def forward(self, told: Tensor, label: Tensor, text: Tensor | Words | None = None) -> tuple[Tensor, Words | None]:
         words = self.read(text)

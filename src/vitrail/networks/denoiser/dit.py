@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from vitrail.errors import UsageError
 from vitrail.networks.convolution import depth_to_space, space_to_depth
 from vitrail.networks.denoiser._conditioning import Conditioning, waves
-from vitrail.networks.denoiser._denoiser import Denoiser
+from vitrail.networks.denoiser._denoiser import Denoiser, Ports
 from vitrail.networks.denoiser._patches import cropped, padded
 from vitrail.networks.denoiser._text import Reading, Words
 from vitrail.networks.transformer import attention, rotary, rotate, unit
@@ -59,13 +59,13 @@ class Config(PartConfig):
             raise ValueError("the classic net has an adaLN in each block: shared=false, or classic=false")
         return self
 
-    def build(
-        self, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int = 1, tokens: int = 0
-    ) -> DiT:
+    def build(self, ports: Ports) -> DiT:
         """For maps of about this size. Raises UsageError where there is no space."""
-        if not 1 <= len(space) <= 3:
-            raise UsageError(f"denoiser=dit wants 1 to 3 space axes, this latent has {len(space)}; use denoiser=mlp")
-        return DiT(self, inputs, outputs, space, classes, scalars, tokens)
+        if not 1 <= len(ports.space) <= 3:
+            raise UsageError(
+                f"denoiser=dit wants 1 to 3 space axes, this latent has {len(ports.space)}; use denoiser=mlp"
+            )
+        return DiT(self, ports)
 
     def patch_of(self, space: tuple[int, ...]) -> int:
         """Points a side of a token of maps of this size."""
@@ -80,25 +80,16 @@ class Config(PartConfig):
 class DiT(Denoiser):
     """(B, inputs, *S) -> (B, outputs, *S) for any S; positions are those of the map at hand."""
 
-    def __init__(
-        self,
-        config: Config,
-        inputs: int,
-        outputs: int,
-        space: tuple[int, ...],
-        classes: int,
-        scalars: int,
-        tokens: int = 0,
-    ) -> None:
+    def __init__(self, config: Config, ports: Ports) -> None:
         super().__init__()
-        self.config, self.space, self.patch = config, space, config.patch_of(space)
-        inside, width = self.patch ** len(space), config.width
-        self.conditioning = Conditioning(256, width, classes, scalars, tokens, shift=int(config.classic))
-        self.into = nn.Linear(inputs * inside, width)
+        self.config, self.space, self.patch = config, ports.space, config.patch_of(ports.space)
+        inside, width = self.patch ** len(ports.space), config.width
+        self.conditioning = Conditioning(256, width, ports, shift=int(config.classic))
+        self.into = nn.Linear(ports.inputs * inside, width)
         self.common = nn.Linear(width, 6 * width) if config.shared else None
-        self.blocks = nn.ModuleList(Block(config, tokens > 0) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config, ports.tokens > 0) for _ in range(config.depth))
         self.modulation = nn.Linear(width, 2 * width)
-        self.last = nn.Linear(width, outputs * inside)
+        self.last = nn.Linear(width, ports.outputs * inside)
         nn.init.xavier_uniform_(self.into.weight)
         for layer in (self.common, self.modulation, self.last):
             _zero(layer)

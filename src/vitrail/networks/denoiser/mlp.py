@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import DataError, UsageError
 from vitrail.networks.denoiser._conditioning import Conditioning
-from vitrail.networks.denoiser._denoiser import Denoiser
+from vitrail.networks.denoiser._denoiser import Denoiser, Ports
 from vitrail.networks.denoiser._text import Words
 from vitrail.types import Config as PartConfig
 
@@ -32,33 +32,23 @@ class Config(PartConfig):
     depth: int = Field(4, ge=1, description="residual blocks")
     dropout: float = Field(0.0, ge=0, lt=1, description="inside the residual blocks")
 
-    def build(
-        self, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int = 1, tokens: int = 0
-    ) -> Mlp:
+    def build(self, ports: Ports) -> Mlp:
         """For samples of exactly this shape. Raises UsageError where they have too many values."""
-        if inputs * prod(space) > LARGEST:
+        if ports.inputs * prod(ports.space) > LARGEST:
             raise UsageError(
-                f"denoiser=mlp takes up to {LARGEST} values a sample, this latent has {inputs} x {space}; use denoiser=unet"
+                f"denoiser=mlp takes up to {LARGEST} values a sample, this latent has {ports.inputs} x {ports.space}; "
+                "use denoiser=unet"
             )
-        return Mlp(self, inputs, outputs, space, classes, scalars, tokens)
+        return Mlp(self, ports)
 
 
 class Mlp(Denoiser):
     """(B, inputs, *S) -> (B, outputs, *S), for one S, which may be none."""
 
-    def __init__(
-        self,
-        config: Config,
-        inputs: int,
-        outputs: int,
-        space: tuple[int, ...],
-        classes: int,
-        scalars: int,
-        tokens: int = 0,
-    ) -> None:
+    def __init__(self, config: Config, ports: Ports) -> None:
         super().__init__()
-        self.shape, self.shape_out = (inputs, *space), (outputs, *space)
-        self.conditioning = Conditioning(256, config.width, classes, scalars, tokens)
+        self.shape, self.shape_out = (ports.inputs, *ports.space), (ports.outputs, *ports.space)
+        self.conditioning = Conditioning(256, config.width, ports)
         self.into = nn.Linear(prod(self.shape), config.width)
         self.blocks = nn.ModuleList(Block(config.width, config.dropout) for _ in range(config.depth))
         self.last = nn.Linear(config.width, prod(self.shape_out))

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from vitrail.errors import UsageError
 from vitrail.networks.convolution import CONV, GroupNorm, depth_to_space, space_to_depth
 from vitrail.networks.denoiser._conditioning import Conditioning
-from vitrail.networks.denoiser._denoiser import Denoiser
+from vitrail.networks.denoiser._denoiser import Denoiser, Ports
 from vitrail.networks.denoiser._patches import cropped, padded
 from vitrail.networks.denoiser._text import Reading, Words
 from vitrail.networks.transformer import attention
@@ -55,13 +55,13 @@ class Config(PartConfig):
     dropout: float = Field(0.0, ge=0, lt=1, description="inside the residual blocks; about 0.1 for small data")
     patch: int = Field(1, ge=1, description="points a side that are made one before the first convolution")
 
-    def build(
-        self, inputs: int, outputs: int, space: tuple[int, ...], classes: int, scalars: int = 1, tokens: int = 0
-    ) -> UNet:
+    def build(self, ports: Ports) -> UNet:
         """For maps of about this size. Raises UsageError where there is no space to convolve over."""
-        if len(space) not in CONV:
-            raise UsageError(f"denoiser=unet wants 1 to 3 space axes, this latent has {len(space)}; use denoiser=mlp")
-        return UNet(self, inputs, outputs, space, classes, scalars, tokens)
+        if len(ports.space) not in CONV:
+            raise UsageError(
+                f"denoiser=unet wants 1 to 3 space axes, this latent has {len(ports.space)}; use denoiser=mlp"
+            )
+        return UNet(self, ports)
 
     def widths(self, space: tuple[int, ...]) -> tuple[int, ...]:
         """Channels of each level, finest first."""
@@ -77,24 +77,16 @@ class Config(PartConfig):
 class UNet(Denoiser):
     """(B, inputs, *S) -> (B, outputs, *S) for any S."""
 
-    def __init__(
-        self,
-        config: Config,
-        inputs: int,
-        outputs: int,
-        space: tuple[int, ...],
-        classes: int,
-        scalars: int,
-        tokens: int = 0,
-    ) -> None:
+    def __init__(self, config: Config, ports: Ports) -> None:
         super().__init__()
+        space = ports.space
         dims, widths, attends = len(space), config.widths(space), config.attends(space)
         self.config, self.space, self.patch = config, space, config.patch
         inside = config.patch**dims
-        style = Style(config, dims, widths, attends, tokens > 0)
+        style = Style(config, dims, widths, attends, ports.tokens > 0)
         self.groups, self.head = style.groups, style.head
-        self.conditioning = Conditioning(widths[0], style.told, classes, scalars, tokens)
-        self.conv_in = CONV[dims](inputs * inside, widths[0], 3, padding=1)
+        self.conditioning = Conditioning(widths[0], style.told, ports)
+        self.conv_in = CONV[dims](ports.inputs * inside, widths[0], 3, padding=1)
         last = len(widths) - 1
         self.down_blocks = nn.ModuleList(
             Down(style, before, width, attends[level], level < last)
@@ -106,7 +98,7 @@ class UNet(Denoiser):
             for level in range(last, -1, -1)
         )
         self.conv_norm_out = style.norm(widths[0])
-        self.conv_out = CONV[dims](widths[0], outputs * inside, 3, padding=1)
+        self.conv_out = CONV[dims](widths[0], ports.outputs * inside, 3, padding=1)
         _zero(self.conv_out)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
