@@ -52,7 +52,9 @@ def write(model: Model, path: Path) -> list[Path]:
     """Write the files into a folder.   Raises UsageError without the packages, ModelError where the graphs do something else."""
     _ask_for_packages()
     if any(isinstance(part, QuantumLayer) for part in model.codec.modules()):
-        raise ModelError("ONNX has no circuits of qubits; export its classical twin, trained with network.layer=classical")
+        raise ModelError(
+            "ONNX has no circuits of qubits; export its classical twin, trained with network.layer=classical"
+        )
     codec = copy.deepcopy(model.codec).cpu().eval()
     path.mkdir(parents=True, exist_ok=True)
     x = _example(codec, 2)
