@@ -157,41 +157,6 @@ def test_a_continuous_model_has_no_codes(models: dict[str, Model]) -> None:
         models["vae"].decode(torch.zeros(1, 1, 2, 2, dtype=torch.int64))
 
 
-def test_labels_in_every_form(models: dict[str, Model]) -> None:
-    model = models["vqvae"]
-    expected = torch.tensor([2, 2, 2])
-    for form in (
-        2,
-        "cat",
-        "2",
-        [2, "cat", "2"],
-        (2, 2, 2),
-        np.int64(2),
-        np.array([2, 2, 2]),
-        torch.tensor([2, 2, 2]),
-        torch.tensor(2),
-    ):
-        assert torch.equal(model.labels(form, range(3)), expected)
-    assert model.labels(None, range(1, 6)).tolist() == [1, 2, 0, 1, 2]
-    assert model.labels(-1, range(2)).tolist() == [-1, -1]
-
-
-@pytest.mark.parametrize("label", ["ct", 3, -2, "-2", "--1", "\u00b2", 1.5, "", "-", [0, 7]])
-def test_unknown_labels(label: Any, models: dict[str, Model]) -> None:
-    with pytest.raises(UsageError, match=r"unknown class|labels for 2 samples"):
-        models["vqvae"].labels(label if not isinstance(label, float) else [label, label], range(2))
-
-
-def test_a_misspelt_class_names_the_nearest(models: dict[str, Model]) -> None:
-    with pytest.raises(UsageError, match=r"unknown class 'ct'; did you mean 'cat'\? \(there is: ant, bee, cat\)"):
-        models["vqvae"].sample(1, label="ct")
-
-
-def test_as_many_labels_as_samples(models: dict[str, Model]) -> None:
-    with pytest.raises(UsageError, match="got 2 labels for 3 samples"):
-        models["vqvae"].sample(3, label=[0, 1])
-
-
 def test_settings_of_the_prior(models: dict[str, Model]) -> None:
     model = models["vqvae"]
     assert torch.equal(model.draw(2, temperature=None), model.draw(2))

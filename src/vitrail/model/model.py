@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from vitrail import catalog
 from vitrail.codecs.codec import Codec
 from vitrail.data.modalities import image
 from vitrail.data.noise import generators
@@ -20,14 +16,15 @@ from vitrail.errors import DataError, UsageError
 from vitrail.model import prompt as prompts
 from vitrail.model.build import build_codec, build_prior, fitted
 from vitrail.model.chunks import in_chunks, rows
+from vitrail.model.labels import Label, indices
 from vitrail.model.prompt import Prompt
 from vitrail.model.recipe import Recipe
+from vitrail.model.settings import chosen
 from vitrail.priors._prior import Prior, Settings
 from vitrail.samplers import noise
 from vitrail.types import DataSpec, Latent
 
 Precision = Literal["fp32", "bf16"]
-Label = int | str | Sequence[int | str] | np.ndarray | Tensor | None
 
 
 class Model:
@@ -150,7 +147,7 @@ class Model:
         noise.generator(seed, first)  # judges both
         prior, numbers = self._prior(), range(first, first + n)
         hints, text = self._hints(condition, n), prompts.tokens(prior, prompt, n)
-        chosen, labels = self.settings(settings), self.labels(label, numbers, told=text is not None)
+        how, labels = self.settings(settings), self.labels(label, numbers, told=text is not None)
         grid = self._grid(self._size(size, hints))
         given = text if hints is None else self._given(hints)
         which = torch.arange(n) % (1 if given is None else len(given))  # of the hints or texts
@@ -159,7 +156,7 @@ class Model:
 
         def drawn(part: Tensor) -> Tensor:
             condition = None if given is None else given[part[:, 2]]
-            return prior.draw(seed, part[:, 0].tolist(), part[:, 1], chosen, grid, condition)
+            return prior.draw(seed, part[:, 0].tolist(), part[:, 1], how, grid, condition)
 
         with self._arithmetic():
             return in_chunks(drawn, rows_of_three, rows((prior.room(grid),), budget=1 << 14))
@@ -177,63 +174,29 @@ class Model:
         known = known.long()
         self._check_latent(known.clamp_min(0), discrete=True)
         prior, numbers = self._prior(), torch.arange(first, first + len(known))
-        chosen, labels = self.settings(settings), self.labels(label, numbers.tolist())
+        how, labels = self.settings(settings), self.labels(label, numbers.tolist())
         size = rows((prior.room(tuple(known.shape[2:])),), budget=1 << 14)
         given = torch.stack([numbers, labels], dim=1).to(self.device)
         width = known[0].numel()
 
         def filled(part: Tensor) -> Tensor:
             codes = part[:, :width].unflatten(1, known.shape[1:])
-            return prior.infill(seed, part[:, width].tolist(), part[:, width + 1], chosen, codes)
+            return prior.infill(seed, part[:, width].tolist(), part[:, width + 1], how, codes)
 
         with self._arithmetic():
             return in_chunks(filled, torch.cat([known.flatten(1), given], dim=1), size)
 
     def settings(self, given: Mapping[str, Any]) -> Settings:
-        """The recipe's settings with what the user gave, as samples are drawn with them; None means not given.
-
-        Where there is nothing to guide by, the recipe's guidance counts as none. Raises UsageError for a setting that the prior
-        does not know, a value that it does not take, and for guidance that was given there.
-        """
-        prior: Any = self.recipe.prior
-        default: Settings = prior.sampling
-        wanted = {key: value for key, value in given.items() if value is not None}
-        for key in wanted:
-            if key not in type(default).model_fields:
-                choices = catalog.nearest(key, tuple(type(default).model_fields))
-                raise UsageError(f"the {prior.part()} prior has no setting '{key}'{choices}")
-        try:
-            chosen = type(default).model_validate({**default.model_dump(), **wanted})
-        except ValidationError as error:
-            raise UsageError(_told(error)) from None
-        if self._steerable(chosen):
-            return chosen
-        if wanted.get("guidance", 1) != 1:
-            raise UsageError(
-                "nothing to guide by: this model's prior knows no classes and takes no condition; leave the guidance out"
-            )
-        return chosen.model_copy(update={"guidance": 1.0})
-
-    def _steerable(self, settings: Any) -> bool:
-        """Whether guidance, where there is any, has something to lead towards or away from."""
-        tree = settings.model_dump()
-        return self._prior().steerable or tree.get("guidance", 1) == 1 or tree.get("reference") == "snapshot"
+        """The recipe's settings with what the user gave, as samples are drawn with them; see `settings.chosen`."""
+        return chosen(self.recipe.prior, self._prior(), given)
 
     def labels(self, label: Label, numbers: Sequence[int], told: bool = False) -> Tensor:
         """(n,) class indices of the samples with these numbers, -1 for none.  Raises UsageError on an unknown class.
 
         told: there is a prompt, so that no class is needed where none is given.
         """
-        classes, told = self._prior().classes, told or self._prior().conditional
-        label = label.tolist() if isinstance(label, Tensor | np.ndarray | np.generic) else label
-        if label is None:
-            return torch.tensor([number % classes if classes and not told else -1 for number in numbers])
-        each = [label] * len(numbers) if isinstance(label, int | str) else list(label)
-        if not classes and any(str(one) != "-1" for one in each):
-            raise UsageError("this model's prior knows no classes; leave the label out")
-        if len(each) != len(numbers):
-            raise UsageError(f"got {len(each)} labels for {len(numbers)} samples")
-        return torch.tensor([self._class(one) for one in each])
+        prior = self._prior()
+        return indices(label, numbers, self.spec.classes if prior.classes else (), told or prior.conditional)
 
     def hint(self, x: Any, seed: int = 0, first: int = 0) -> Tensor:
         """Pictures x degraded as those that the prior learnt to start from; picture i as number first + i of the seed.
@@ -297,14 +260,6 @@ class Model:
         latent = self.encode(hints)
         return latent.codes if self._prior().discrete and latent.codes is not None else latent.z
 
-    def _class(self, label: int | str) -> int:
-        names = self.spec.classes
-        if isinstance(label, str) and label in names:
-            return names.index(label)
-        if re.fullmatch(r"-1|[0-9]+", str(label)) and int(label) < len(names):
-            return int(label)
-        raise UsageError(f"unknown class '{label}'{catalog.nearest(str(label), names)}")
-
     def _prior(self) -> Prior:
         if self.prior is not None:
             return self.prior
@@ -335,11 +290,3 @@ class Model:
             raise DataError(f"latents have shape (B, {wanted}, *{space}), got {tuple(latent.shape)}")
         if discrete and not 0 <= int(latent.min()) <= int(latent.max()) < spec.size:
             raise DataError(f"codes go from 0 to {spec.size - 1}, got {int(latent.min())} to {int(latent.max())}")
-
-
-def _told(error: ValidationError) -> str:
-    """The first mistake in one line."""
-    found = error.errors()[0]
-    message = found["msg"].removeprefix("Value error, ")
-    got = f", got {found['input']!r}" if found["type"] != "value_error" else ""
-    return f"{found['loc'][0]}: {message[0].lower()}{message[1:]}{got}"
