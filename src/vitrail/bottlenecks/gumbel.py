@@ -16,8 +16,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vitrail.bottlenecks._bottleneck import Bottleneck, Pointwise, use
-from vitrail.bottlenecks._codebook import Codebook, Learning
+from vitrail.bottlenecks._bottleneck import Bottleneck, use
+from vitrail.bottlenecks._quantizer import Quantizer
 from vitrail.bottlenecks._weighing import drawn, entropies, spread, towards
 from vitrail.types import Config as PartConfig
 from vitrail.types import Latent
@@ -44,17 +44,11 @@ class Config(PartConfig):
         return GumbelQuantizer(self, width)
 
 
-class GumbelQuantizer(Bottleneck):
+class GumbelQuantizer(Quantizer):
     """h (B, width, *S) -> z (B, C, *S), codes (B, 1, *S): drawn in training, the most likely ones in evaluation."""
 
-    levels = 1
-
     def __init__(self, config: Config, width: int) -> None:
-        super().__init__()
-        self.config, self.size, self.channels = config, config.size, config.channels
-        self.project = Pointwise(width, config.channels)
-        learning = Learning(codebook="gradient", revive=config.revive)
-        self.book = Codebook(config.size, config.channels, learning, config.sphere)
+        super().__init__(config, width)
         self.gain = nn.Parameter(torch.zeros(()))  # logarithm: how much surer than a fitted mixture of Gaussians
 
     def squeeze(self, h: Tensor) -> Latent:
@@ -75,15 +69,6 @@ class GumbelQuantizer(Bottleneck):
     def temperature(self) -> Tensor:
         """Of the relaxed draw, now."""
         return self.config.start * (self.config.end / self.config.start) ** self.progress
-
-    def values(self, codes: Tensor) -> Tensor:
-        return self.book.values(codes.squeeze(1)).movedim(-1, 1)
-
-    def codebook(self, level: int = 0) -> Tensor:
-        return self.book.table()
-
-    def after_step(self) -> None:
-        self.book.after_step()
 
     def _draw(self, queries: Tensor, keys: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
         """What the decoder reads (N, C) and which codes (N,) were drawn."""

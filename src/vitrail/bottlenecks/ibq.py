@@ -10,11 +10,10 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from vitrail.bottlenecks._bottleneck import Bottleneck, Pointwise, use
-from vitrail.bottlenecks._codebook import Codebook, Learning
+from vitrail.bottlenecks._bottleneck import Bottleneck
+from vitrail.bottlenecks._quantizer import Quantizer
 from vitrail.bottlenecks._weighing import indecision, mixed, spread, towards
 from vitrail.types import Config as PartConfig
-from vitrail.types import Latent
 
 
 class Config(PartConfig):
@@ -40,40 +39,17 @@ class Config(PartConfig):
         return IndexQuantizer(self, width)
 
 
-class IndexQuantizer(Bottleneck):
+class IndexQuantizer(Quantizer):
     """h (B, width, *S) -> z (B, C, *S), codes (B, 1, *S)."""
 
-    levels = 1
-
-    def __init__(self, config: Config, width: int) -> None:
-        super().__init__()
-        self.config, self.size, self.channels = config, config.size, config.channels
-        self.project = Pointwise(width, config.channels)
-        learning = Learning(codebook="gradient", revive=config.revive)
-        self.book = Codebook(config.size, config.channels, learning, config.sphere)
-
-    def squeeze(self, h: Tensor) -> Latent:
-        vectors = self.book.place(self.project(h).movedim(1, -1))  # (B, *S, C)
-        index, values = self.book(vectors)
-        terms, codes = self.book.terms(vectors, values), index.unsqueeze(1)
-        z, table = values, self.book.table()
-        if self.training:
-            z = values + self._through_weights(vectors, values, table)
-        if self.config.entropy:
-            terms["entropy"] = indecision(vectors, values, table, self.config.temperature, everywhere=self.training)
-        return Latent(z.movedim(-1, 1), codes, terms, use(codes, self.size))
-
-    def _through_weights(self, vectors: Tensor, values: Tensor, table: Tensor) -> Tensor:
-        """Nothing going forward; going back, the gradient of the mixture of all codes for the weights they have in it."""
-        unit = self.config.temperature * spread(vectors, values, everywhere=True)
+    def read(self, vectors: Tensor, values: Tensor) -> Tensor:
+        """The nearest; going back, also the gradient of the mixture of all codes for the weights they have in it."""
+        table, unit = self.book.table(), self.config.temperature * spread(vectors, values, everywhere=True)
         mixture = mixed(*towards(vectors.flatten(0, -2), table, unit), table.detach()).view_as(values)
-        return mixture - mixture.detach()
+        return values + (mixture - mixture.detach())
 
-    def values(self, codes: Tensor) -> Tensor:
-        return self.book.values(codes.squeeze(1)).movedim(-1, 1)
-
-    def codebook(self, level: int = 0) -> Tensor:
-        return self.book.table()
-
-    def after_step(self) -> None:
-        self.book.after_step()
+    def asked_for(self, vectors: Tensor, values: Tensor) -> dict[str, Tensor]:
+        if not self.config.entropy:
+            return {}
+        table, unit = self.book.table(), self.config.temperature
+        return {"entropy": indecision(vectors, values, table, unit, everywhere=self.training)}

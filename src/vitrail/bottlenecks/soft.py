@@ -12,11 +12,10 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from vitrail.bottlenecks._bottleneck import Bottleneck, Pointwise, use
-from vitrail.bottlenecks._codebook import Codebook, Learning
+from vitrail.bottlenecks._bottleneck import Bottleneck
+from vitrail.bottlenecks._quantizer import Quantizer
 from vitrail.bottlenecks._weighing import mixed, spread, towards
 from vitrail.types import Config as PartConfig
-from vitrail.types import Latent
 
 
 class Config(PartConfig):
@@ -42,40 +41,15 @@ class Config(PartConfig):
         return SoftQuantizer(self, width)
 
 
-class SoftQuantizer(Bottleneck):
+class SoftQuantizer(Quantizer):
     """h (B, width, *S) -> z (B, C, *S), codes (B, 1, *S): those of the nearest, in training and evaluation."""
-
-    levels = 1
-
-    def __init__(self, config: Config, width: int) -> None:
-        super().__init__()
-        self.config, self.size, self.channels = config, config.size, config.channels
-        self.project = Pointwise(width, config.channels)
-        learning = Learning(codebook="gradient", revive=config.revive)
-        self.book = Codebook(config.size, config.channels, learning, config.sphere)
-
-    def squeeze(self, h: Tensor) -> Latent:
-        vectors = self.book.place(self.project(h).movedim(1, -1))  # (B, *S, C)
-        index, values = self.book(vectors)
-        terms, codes = self.book.terms(vectors, values), index.unsqueeze(1)
-        z = self._mixture(vectors, values) if self.training else values
-        return Latent(z.movedim(-1, 1), codes, terms, use(codes, self.size))
 
     def temperature(self) -> Tensor:
         """Now, in mean squared distances to the nearest code."""
         return self.config.start * (self.config.end / self.config.start) ** self.progress
 
-    def values(self, codes: Tensor) -> Tensor:
-        return self.book.values(codes.squeeze(1)).movedim(-1, 1)
-
-    def codebook(self, level: int = 0) -> Tensor:
-        return self.book.table()
-
-    def after_step(self) -> None:
-        self.book.after_step()
-
-    def _mixture(self, vectors: Tensor, values: Tensor) -> Tensor:
-        """What the decoder reads in training; towards the end with the nearest code in its place, the gradient still soft."""
+    def read(self, vectors: Tensor, values: Tensor) -> Tensor:
+        """A mixture of all codes; towards the end with the nearest one in its place, the gradient still soft."""
         table = self.book.table()
         unit = spread(vectors, values, everywhere=True)
         queries, keys = towards(vectors.flatten(0, -2), table, self.temperature() * unit)

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from vitrail.bottlenecks._bottleneck import Bottleneck, Pointwise, use
-from vitrail.bottlenecks._codebook import Codebook, Learning, passed
+from vitrail.bottlenecks._bottleneck import Bottleneck
+from vitrail.bottlenecks._codebook import Learning, passed
+from vitrail.bottlenecks._quantizer import Quantizer
 from vitrail.bottlenecks._weighing import indecision
-from vitrail.types import Latent
 
 
 class Config(Learning):
@@ -43,35 +43,16 @@ class Config(Learning):
         return VectorQuantizer(self, width)
 
 
-class VectorQuantizer(Bottleneck):
+class VectorQuantizer(Quantizer):
     """h (B, width, *S) -> z (B, C, *S), codes (B, 1, *S)."""
 
-    levels = 1
-
     def __init__(self, config: Config, width: int) -> None:
-        super().__init__()
-        self.config, self.size, self.channels = config, config.size, config.channels
-        self.project = Pointwise(width, config.channels)
-        self.book = Codebook(config.size, config.channels, config, config.sphere)
+        super().__init__(config, width, learning=config)
 
-    def squeeze(self, h: Tensor) -> Latent:
-        vectors = self.book.place(self.project(h).movedim(1, -1))  # (B, *S, C)
-        index, values = self.book(vectors)
-        terms, codes = {**self.book.terms(vectors, values), **self._asked_for(vectors, values)}, index.unsqueeze(1)
-        z = passed(vectors, values, self.config) if self.training else values
-        return Latent(z.movedim(-1, 1), codes, terms, use(codes, self.size))
+    def read(self, vectors: Tensor, values: Tensor) -> Tensor:
+        return passed(vectors, values, self.config)
 
-    def values(self, codes: Tensor) -> Tensor:
-        return self.book.values(codes.squeeze(1)).movedim(-1, 1)
-
-    def codebook(self, level: int = 0) -> Tensor:
-        return self.book.table()
-
-    def after_step(self) -> None:
-        self.book.after_step()
-
-    def _asked_for(self, vectors: Tensor, values: Tensor) -> dict[str, Tensor]:
-        """Terms that are off by default."""
+    def asked_for(self, vectors: Tensor, values: Tensor) -> dict[str, Tensor]:
         terms, table = {}, self.book.table()
         if self.config.orthogonality:
             terms["orthogonality"] = squared_cosine(table)

@@ -40,6 +40,14 @@ def test_the_decoder_undoes_the_encoder_and_both_keep_lengths(
     torch.testing.assert_close(codec.encoder(2 * x - 1).norm(dim=1), (2 * x - 1).flatten(1).norm(dim=1))
 
 
+@pytest.mark.parametrize("layer", ["quantum", "classical"])
+def test_what_is_kept_hears_of_every_value(layer: str) -> None:
+    codec, x = build((1, 16, 16), 8, layer), torch.rand(1, 1, 16, 16)
+    torch.nn.init.uniform_(codec.encoder.turn.weight, 0.5, 1.0)
+    heard = torch.autograd.functional.jacobian(codec.encoder, x)[0, :8].flatten(1)  # (8, 256)
+    assert heard.abs().min() > 1e-9
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 4, 4)])
 def test_the_squared_error_is_the_trash_times_the_squared_length(shape: tuple[int, ...]) -> None:
     codec, x = build(shape, 8), torch.rand(1, *shape)

@@ -38,33 +38,35 @@ class Unitary(nn.Module):
 
 
 class Rotations(nn.Module):
-    """As many angles without qubits: each turns one pair of amplitudes, pairs as in a fast Fourier transform.
+    """As many angles without qubits: each turns pairs of amplitudes, which are paired as in a fast Fourier transform.
 
-    Layer l pairs amplitudes whose numbers differ in their l-th bit, the most significant the 0th. It comes last, so that what is
-    kept of the first amplitudes hears of all; the one that comes first may be incomplete. Lengths stay, as in a circuit.
+    Layer l pairs amplitudes whose numbers differ in their l-th bit, the most significant the 0th, which comes last. With a layer
+    for every bit each amplitude hears of all; where angles are too few for all pairs, pairs share them, as they do a turn of a
+    qubit. Lengths stay, as in a circuit.
     """
 
     def __init__(self, circuit: Circuit) -> None:
         super().__init__()
-        self.qubits, half = circuit.qubits, 2 ** (circuit.qubits - 1)
-        self.layers = ceil(circuit.weights / half)
+        self.qubits, self.pairs = circuit.qubits, 2 ** (circuit.qubits - 1)
+        layers = min(circuit.weights, max(circuit.qubits, ceil(circuit.weights / self.pairs)))
+        self.sizes = [circuit.weights // layers + (layer < circuit.weights % layers) for layer in range(layers)]
         self.weight = nn.Parameter(START * torch.randn(circuit.weights))
 
     def forward(self, state: Tensor) -> Tensor:
-        for layer in reversed(range(self.layers)):
-            state = self._turned(state, layer, 1.0)
+        for layer, angles in reversed(list(enumerate(self.weight.split(self.sizes)))):
+            state = self._turned(state, layer, angles)
         return state
 
     def undone(self, state: Tensor) -> Tensor:
         """The inverse."""
-        for layer in range(self.layers):
-            state = self._turned(state, layer, -1.0)
+        for layer, angles in enumerate(self.weight.split(self.sizes)):
+            state = self._turned(state, layer, -angles)
         return state
 
-    def _turned(self, state: Tensor, layer: int, sign: float) -> Tensor:
-        half = 2 ** (self.qubits - 1)
-        angles = self.weight[layer * half : (layer + 1) * half]
-        angles = sign * nn.functional.pad(angles, (0, half - len(angles))).view(2 ** (layer % self.qubits), -1)
-        low, high = state.view(len(state), 2 ** (layer % self.qubits), 2, -1).unbind(2)
-        cos, sin = angles.cos(), angles.sin()
+    def _turned(self, state: Tensor, layer: int, angles: Tensor) -> Tensor:
+        place = torch.arange(self.pairs, device=angles.device)
+        groups = 2 ** (layer % self.qubits)
+        each = angles[place % len(angles)].view(groups, -1)
+        low, high = state.view(len(state), groups, 2, -1).unbind(2)
+        cos, sin = each.cos(), each.sin()
         return torch.stack([cos * low - sin * high, sin * low + cos * high], dim=2).flatten(1)
