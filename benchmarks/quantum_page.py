@@ -18,6 +18,7 @@ SCORES = {  # rows of the table, in this order, beside what the models cost
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
     "reconstruction_frechet": "Frechet distance, reconstructed",
+    "codebook_usage": "codes used",
     "codebook_perplexity": "perplexity of the codes",
     "bits_per_pixel": "bits per pixel",
     "frechet": "Frechet distance, sampled",
