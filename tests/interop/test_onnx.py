@@ -122,9 +122,10 @@ def test_a_generator_has_a_decoder_only(tmp_path: Path) -> None:
     torch.testing.assert_close(ran(tmp_path, "decoder", z), model.decode(z), atol=1e-3, rtol=0)
 
 
-def test_circuits_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["quantum", "quantum-state"])
+def test_circuits_are_refused(network: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no circuits of qubits; export its classical twin"):
-        onnx.write(model_of("quantum", "none"), tmp_path)
+        onnx.write(model_of(network, "none"), tmp_path)
 
 
 def test_nothing_is_said_on_the_way(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

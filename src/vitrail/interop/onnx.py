@@ -30,6 +30,7 @@ from vitrail.codecs.codec import Codec
 from vitrail.errors import ModelError, UsageError
 from vitrail.model.model import Model
 from vitrail.networks.quantum.layer import QuantumLayer
+from vitrail.networks.quantum.statevector import StateVector
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 CLOSE = 1e-3  # how far values may be from the model's
@@ -51,7 +52,7 @@ class Graph:
 def write(model: Model, path: Path) -> list[Path]:
     """Write the files into a folder.   Raises UsageError without the packages, ModelError where the graphs do something else."""
     _ask_for_packages()
-    if any(isinstance(part, QuantumLayer) for part in model.codec.modules()):
+    if any(isinstance(part, QuantumLayer | StateVector) for part in model.codec.modules()):
         raise ModelError(
             "ONNX has no circuits of qubits; export its classical twin, trained with network.layer=classical"
         )
