@@ -44,6 +44,16 @@ class Evaluation:
         return [score.printed() for score in self.scores]
 
 
+Priced = Annotated[
+    int | None,
+    Field(
+        ge=0,
+        description="tell what a picture costs in nats and bits, by so many of them; 0: no; default: 1000, "
+        "or none where an equation is solved for each",
+    ),
+]
+
+
 def evaluate(
     model: Run,
     data: Data,
@@ -53,14 +63,7 @@ def evaluate(
         int, Field(ge=0, description="how many samples to judge where there is a feature net; 0: none")
     ] = 10_000,
     limit: Annotated[int | None, Field(ge=2, description="judge by at most so many pictures; default: all")] = None,
-    likelihood: Annotated[
-        int | None,
-        Field(
-            ge=0,
-            description="tell what a picture costs in nats and bits, by so many of them; 0: no; default: 1000, "
-            "or none where an equation is solved for each",
-        ),
-    ] = None,
+    likelihood: Priced = None,
     training: Training = None,
     seed: Seed = 0,
     precision: Computing = "fp32",

@@ -64,9 +64,8 @@ class Rotations(nn.Module):
         return state
 
     def _turned(self, state: Tensor, layer: int, angles: Tensor) -> Tensor:
-        place = torch.arange(self.pairs, device=angles.device)
         groups = 2 ** (layer % self.qubits)
-        each = angles[place % len(angles)].view(groups, -1)
+        each = angles.repeat(ceil(self.pairs / len(angles)))[: self.pairs].view(groups, -1)
         low, high = state.view(len(state), groups, 2, -1).unbind(2)
         cos, sin = each.cos(), each.sin()
         return torch.stack([cos * low - sin * high, sin * low + cos * high], dim=2).flatten(1)

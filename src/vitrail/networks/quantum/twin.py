@@ -70,9 +70,8 @@ def _sizes(inputs: int, outputs: int, weights: int) -> list[int]:
     """Weights into and out of hidden units, offsets, biases of hidden units, direct connections; their sum is `weights`."""
     hidden = weights // (inputs + outputs)
     left = weights - hidden * (inputs + outputs)
-    offsets = (
-        min(left, outputs) if hidden else 0
-    )  # without hidden units nothing but direct connections hears the inputs
+    # Without hidden units nothing but direct connections hears the inputs.
+    offsets = min(left, outputs) if hidden else 0
     biases = min(left - offsets, hidden)
     return [hidden * inputs, hidden * outputs, offsets, biases, left - offsets - biases]
 
