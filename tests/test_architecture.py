@@ -18,7 +18,7 @@ TREES = {path: ast.parse(path.read_text()) for path in FILES}
 ROWS = (
     "errors",
     "types",
-    "catalog durable processes",
+    "catalog durable processes processor",
     "data networks samplers",
     "bottlenecks objectives metrics",
     "codecs priors",

@@ -26,7 +26,7 @@ import torch
 import typer
 from torch.nn.functional import conv2d
 
-from vitrail import durable
+from vitrail import durable, processor
 from vitrail.cli._command import Answer, Table, single
 from vitrail.metrics.protocol import installed_version
 
@@ -75,7 +75,7 @@ def packages() -> Iterator[Finding]:
 
 def threads() -> Finding:
     """Cores for this process, and whether others are at work on them."""
-    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    cores, load = processor.cores(), os.getloadavg()[0]
     busy = load > 0.5 * cores
     detail = f"{torch.get_num_threads()} threads on {cores} cores, load {load:.1f}"
     return Finding("threads", "note" if busy else "ok", detail + ("; busy, so timings suffer" if busy else ""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vitrail import processor
 from vitrail.data.resize import Fit, conform
 from vitrail.data.source import Part, Pixels, Progress, Quarantined, Read, silent
 from vitrail.errors import DataError
@@ -70,7 +70,7 @@ def _in_threads(part: Part, read: Conformed, pixels: Pixels) -> Iterator[dict[in
                 reasons[i] = str(error)
         return reasons
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(processor.cores()) as pool:
         try:
             yield from pool.map(fill, range(0, len(part), CHUNK))
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 
-from vitrail import durable
+from vitrail import durable, processor
 from vitrail.data.dataset import Dataset
 from vitrail.errors import ModelError, UsageError
 from vitrail.model.recipe import Recipe
@@ -73,7 +72,7 @@ def environment() -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": processor.cores(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "packages": {name: _version(name) for name in PACKAGES},

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vitrail import processor
 from vitrail.model.recipe import Training
 from vitrail.training.distributed import Ranks
 from vitrail.training.gradient import Autocast, backward
@@ -95,8 +94,7 @@ def place(module: nn.Module, device: torch.device) -> None:
 
 def cores(ranks: Ranks) -> int:
     """CPU cores for each process on this machine."""
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(usable // ranks.neighbours, 1)
+    return max(processor.cores() // ranks.neighbours, 1)
 
 
 def _candidates(training: Training, ranks: Ranks) -> list[Precision]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vitrail import processor
 from vitrail.data import captions
 from vitrail.data.config import DataConfig
 from vitrail.data.modalities.image import SUFFIXES, Header, decode, header
@@ -136,7 +137,7 @@ def _scanned(paths: Sequence[Path], max_pixels: int, progress: Progress) -> Iter
         except DataError as error:
             return str(error)
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(processor.cores()) as pool:
         for done, found in enumerate(pool.map(scan, paths), start=1):
             if done % TICK == 0 or done == len(paths):
                 progress(done, len(paths))
