@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -25,6 +26,7 @@ from vitrail.training.learner import Learner, learner
 from vitrail.training.precision import Precision
 from vitrail.training.state import State
 from vitrail.training.store import Store
+from vitrail.training.validation import Validation
 
 MARGIN = 1.25  # a wall-clock stage ends when this many times its last step would no longer fit
 
@@ -36,7 +38,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
     Raises Interrupted after a stop signal or on a full disk, VitrailError if the loss stays not finite,
     ModelError if the checkpoint belongs to another recipe, UsageError if a weight names no term.
     """
-    started, ranks = perf_counter(), distributed.current()
+    ranks = distributed.current()
     memory.keep_freed()
     config, device, budget = job.config, ranks.device, job.budget.resolved(job.samples)
     pupil = learner(job.module, config, device, job.rival)
@@ -55,7 +57,10 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             precision.compiled(job.module)
         net = ranks.average_gradients(job.module)
         rival_net = ranks.average_gradients(job.rival.module) if job.rival else None
-        clock = Clock(started, state, config.batch)
+        clock = Clock(perf_counter(), state, config.batch)  # from here on the budget is spent
+        validation = Validation(job, pupil.average, ranks, training.seed)
+        if state.step == 0 and validation.batches:
+            _validate(job, validation, autocast, pupil, state)
         store.save(pupil, state)  # at step 0, so that there is always one to go back to
         previewed, preview_cost = state.seconds, 0.0
 
@@ -71,7 +76,8 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             seed = partial(seed_part, training.seed, f"{job.name} rival", state.step, first, device)
             numbers = read(values | _contested(job, rival_net, pupil, used, autocast, seed))
 
-            ahead = MARGIN * (perf_counter() - began) + store.cost + preview_cost  # seconds until the end, if it is now
+            # Seconds until the end, if it is now.
+            ahead = MARGIN * (perf_counter() - began) + store.cost + preview_cost + validation.cost
             wishes = [not guard.acceptable(numbers), stop.requested, clock.seconds(), ahead]
             refused, stopped, seconds, ahead = ranks.highest(wishes)
             if refused:
@@ -84,18 +90,27 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             state.step, state.seconds = state.step + 1, seconds
             over = budget.progress(state.step, state.step * config.batch, seconds + ahead) == 1
             state.finished = over and not state.refused_in_row  # the last step proves that the weights are good
+            looks = (
+                validation.batches
+                and not state.refused_in_row
+                and (over or validation.due(state.step, state.validation))
+            )
+            if looks:
+                _validate(job, validation, autocast, pupil, state)
 
             following = budget.progress(state.step + 0.5, (state.step + 0.5) * config.batch, state.seconds)
             if state.updates and (passed(used, following) or state.finished):
                 store.keep(pupil, state)
-            if state.step % training.log == 0 or state.finished:
+            if state.step % training.log == 0 or state.finished or looks:
                 rate = state.rate_scale * pupil.rate(used)
-                _log(job, state, clock, journal, state.means(ranks), used, rate, listened=ranks.first)
+                _log(
+                    job, state, clock, journal, state.means(ranks), used, rate, listened=ranks.first, looks=bool(looks)
+                )
             if journal.due(seconds) or state.finished:
                 progress = 1.0 if state.finished else budget.progress(state.step, state.step * config.batch, seconds)
                 journal.beat(clock.moment(job.name, state, progress, numbers["loss"]), seconds)
             if job.preview and (state.finished or seconds - previewed >= training.preview):
-                ranks.first_does(partial(_preview, job, pupil, state.step, folder))
+                ranks.first_does(partial(_preview, job, pupil, state, folder))
                 previewed, preview_cost = seconds, clock.seconds() - seconds
             sound = state.refused_in_row < guard.TOLERATED
             if sound and (state.finished or stopped or (store.due(state) and not state.refused_in_row)):
@@ -161,11 +176,14 @@ def _log(
     used: float,
     rate: float,
     listened: bool,
+    looks: bool,
 ) -> None:
-    """Write a line of the log: means since the last one, what the module observed, and weights that move."""
+    """Write a line of the log: means since the last one, what the module observed, weights that move, the held-out loss."""
     observed = {f"stats.{name}": value for name, value in job.module.observed().items()}
     observed |= {f"weights.{name}": value for name, value in moving(job.weights, used).items()}
     state.last = clock.line(job.name, state, means | observed, rate)
+    if looks:
+        state.last["heldout"] = state.validation.losses
     journal.write(state.last, job.module.histograms)
     if job.listen and listened:
         job.listen(state.last)
@@ -183,24 +201,50 @@ def _contested(
     return values | {pupil.rival.norm: pupil.rival.optimiser.gradient_norm()}
 
 
+def _validate(job: Job, validation: Validation, autocast: Autocast, pupil: Learner, state: State) -> None:
+    """Look at the held-out samples; keep the weights if they are the best so far, and end the stage if they get worse."""
+    better = state.validation.see(validation.look(state.validation, autocast), state.step)
+    if not job.select:
+        return
+    if better:
+        pupil.keep_best()
+    if state.validation.stalled(state.step) and not state.finished:
+        state.early = state.finished = True
+
+
 def _choose_precision(
     job: Job, batches: Iterator[Any], training: Training, ranks: distributed.Ranks, state: State
 ) -> Iterator[Any]:
     """Decide the stage's precision with its first batch, which is then handed out again."""
-    first = next(batches)
+    first, budget = next(batches), job.budget.resolved(job.samples)
     part, _, _ = next(cut(first, job.config.accumulate))
-    choice = precision.choose(job.module, onto(ranks.device, part), current(job.weights, 0.0), training, ranks)
+    choice = precision.choose(
+        job.module,
+        onto(ranks.device, part),
+        current(job.weights, 0.0),
+        training,
+        ranks,
+        lambda step: precision.SHARE * budget.seconds(step, job.config.batch),
+    )
     state.precision = choice.printed()
     return chain([first], batches)
 
 
-def _preview(job: Job, pupil: Learner, step: int, folder: Path) -> None:
-    """Show the averaged module to the recipe's preview. A full disk counts as an interruption."""
+def _preview(job: Job, pupil: Learner, state: State, folder: Path) -> None:
+    """Show the averaged module, at the end with the weights that are kept, to the recipe's preview.
+
+    A full disk counts as an interruption.
+    """
     assert job.preview
     with durable.storing(folder / "samples"), pupil.average.used() as module:
-        job.preview(module, step)
+        if state.finished:
+            pupil.chosen()  # puts them into this module
+        job.preview(module, state.step)
 
 
 def _finished(pupil: Learner, state: State) -> Finished:
-    averaged = pupil.average.module()
-    return Finished(state.step, state.seconds, state.last, averaged, state.precision, state.refused)
+    seen = state.validation
+    heldout = (seen.first, seen.best if pupil.best else seen.losses.get("loss", math.nan))
+    return Finished(
+        state.step, state.seconds, state.last, pupil.chosen(), state.precision, state.refused, heldout, state.early
+    )

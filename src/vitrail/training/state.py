@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vitrail.training.distributed import Ranks
+from vitrail.training.validation import Progress
 
 
 @dataclass
@@ -22,7 +23,13 @@ class State:
     sums: dict[str, tuple[float, int]] = field(default_factory=dict)  # since the last log line: sum and count by name
     last: dict[str, Any] = field(default_factory=dict)  # the last log line
     precision: dict[str, Any] = field(default_factory=dict)
+    validation: Progress = field(default_factory=Progress)
+    early: bool = False  # ended before its budget, since its held-out loss rose
     finished: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.validation, Mapping):
+            self.validation = Progress(**self.validation)
 
     @property
     def updates(self) -> int:
