@@ -37,6 +37,7 @@ class Biased(Toy):
 def native(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that multiplies bf16, wherever the tests run."""
     monkeypatch.setattr(processor, "multiplies", lambda _: True)
+    monkeypatch.setattr(processor, "others", lambda: 0.0)
 
 
 @pytest.mark.parametrize(("slow", "chosen"), [(torch.bfloat16, "fp32"), (torch.float32, "bf16")])
@@ -101,6 +102,13 @@ def test_what_is_three_times_slower_is_dropped_after_one_step(monkeypatch: pytes
 def test_threads_that_fight_for_a_core_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     choice, _ = tried(monkeypatch, SPEEDS | {(True, 2): 3.0}, 1000.0)
     assert choice == Precision("bf16", 1)
+
+
+def test_one_thread_is_taken_unmeasured_where_others_are_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "others", lambda: 1.0)
+    choice, _ = tried(monkeypatch, SPEEDS, 0.5)
+    assert choice == Precision("bf16", 1)
+    assert not choice.measured
 
 
 def test_emulated_bf16_is_never_tried(monkeypatch: pytest.MonkeyPatch) -> None:

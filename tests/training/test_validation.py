@@ -16,7 +16,8 @@ from toys import BATCH, Points, Toy, batches, curve, files, job, settings
 
 from vitrail.training import loop, validation
 from vitrail.training.job import Finished, Job
-from vitrail.training.validation import APART, LEAST, PATIENCE, Progress
+from vitrail.training.state import PATIENCE, Progress
+from vitrail.training.validation import APART, LEAST
 
 
 def heldout(count: int = 40) -> list[Points]:

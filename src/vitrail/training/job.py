@@ -96,4 +96,5 @@ class Finished:
     precision: dict[str, Any]  # what was measured and chosen at the start
     refused: int  # steps left out for a loss or gradient that was not finite
     heldout: tuple[float, float] = (math.nan, math.nan)  # loss before the first step, and of the weights that were kept
-    early: bool = False  # it ended before its budget
+    early: bool = False  # it ended before its budget, since the held-out loss rose
+    best_step: int = 0  # of the weights that were kept

@@ -38,7 +38,7 @@ class Optimiser:
             {"params": [trained[name] for name in trained if name not in kernels], "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
-        decay = config.weight_decay
+        decay = config.weight_decay or 0.0
         self.parts: list[torch.optim.Optimizer] = []
         if groups:
             self.parts.append(torch.optim.AdamW(groups, config.lr, config.betas, weight_decay=decay, fused=True))

@@ -31,6 +31,7 @@ PAYS = 1.05  # bf16 must be this many times as fast as fp32 to be worth its roun
 TIMED = 0.25  # seconds of timed steps per candidate, at most about
 SHARE = 0.02  # of what a stage may take, for the whole trial
 SLOW = 3.0  # times as long as the fastest first step: a candidate that needs longer is dropped
+CROWDED = 0.5  # cores that others keep busy, from where on one thread is the more promising choice
 PART = 16  # samples of the first probe, which finds out what a step costs, are this many times fewer
 
 
@@ -70,8 +71,8 @@ def choose(
     def step(candidate: Precision, rounds: int = 1) -> float:
         """Seconds of one step, or of the first of so many rounds of it."""
         chunk, _, _ = next(cut(batch, rounds))
-        with applied(candidate, ranks.device) as autocast:
-            return clock.time(partial(_tried, trial, chunk, weights, autocast))
+        with applied(candidate, ranks.device) as context:
+            return clock.time(partial(_tried, trial, chunk, weights, context))
 
     with torch.random.fork_rng():
         measured = _measured(candidates, step, clock, allowed)
@@ -132,11 +133,18 @@ def applied(precision: Precision, device: torch.device) -> Iterator[Autocast]:
         torch.set_float32_matmul_precision("high" if bf16 else "highest")
         torch.backends.cudnn.allow_tf32 = bf16
     try:
-        yield partial(torch.autocast, device.type, torch.bfloat16) if bf16 else contextlib.nullcontext
+        yield autocast(precision, device)
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(matmul)
         torch.backends.cudnn.allow_tf32 = convolution
+
+
+def autocast(precision: Precision, device: torch.device) -> Autocast:
+    """What makes the context of a forward pass."""
+    return (
+        partial(torch.autocast, device.type, torch.bfloat16) if precision.format == "bf16" else contextlib.nullcontext
+    )
 
 
 def compiled(module: StepModule) -> None:
@@ -171,9 +179,12 @@ def _candidates(training: Training, ranks: Ranks) -> list[Precision]:
         if ranks.device.type == "cuda":
             formats = formats[:1]
     if training.threads == 0:
-        threads = sorted({1, cores(ranks)}, reverse=True)
+        every = cores(ranks)
+        threads = sorted({1, every}, reverse=True)
         if ranks.device.type == "cuda":
             threads = threads[:1]
+        elif every > 1 and ranks.highest([processor.others()])[0] > CROWDED:
+            threads.reverse()  # a thread whose core another program uses holds up all others
     return [Precision(name, count) for name, count in product(formats, threads)]
 
 

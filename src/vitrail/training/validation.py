@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,44 +18,12 @@ from vitrail.training.distributed import Ranks
 from vitrail.training.ema import Average
 from vitrail.training.gradient import Autocast, onto, read, seed_part, size
 from vitrail.training.job import Job, StepModule
+from vitrail.training.state import Progress, State
 from vitrail.training.weights import weigh
 
 MOST = 128  # held-out samples that are looked at
 LEAST = 64  # samples of one look: a smaller set is gone through several times where noise is drawn
 APART = 17  # samples trained on per sample looked at: a look is a third of a step's work, so they take 2 % of the time
-PATIENCE = 10  # looks without a new best, at least, before a stage ends early
-WORSE = 0.02  # of the best loss: how far above it the loss must have risen by then
-
-
-@dataclass
-class Progress:
-    """What a stage knows of its held-out loss; part of its state."""
-
-    losses: dict[str, float] = field(default_factory=dict)  # of the last look: "loss" and every term
-    first: float = math.nan  # loss before the first step
-    best: float = math.inf
-    best_step: int = 0
-    looks: int = 0  # since the best
-    rounds: int = 0  # passes over the samples that make a look; 0: not known yet
-
-    def see(self, losses: Mapping[str, float], step: int) -> bool:
-        """Take in a look; whether it is the best so far of weights that were trained."""
-        self.losses = dict(losses)
-        if step == 0:
-            self.first = losses["loss"]
-            return False
-        better = losses["loss"] < self.best
-        if better:
-            self.best, self.best_step, self.looks = losses["loss"], step, 0
-        else:
-            self.looks += 1
-        return better
-
-    def stalled(self, step: int) -> bool:
-        """Whether the loss has been rising for so long that training on makes nothing better."""
-        if self.looks < PATIENCE or step < 1.5 * self.best_step:
-            return False
-        return self.losses["loss"] > self.best + WORSE * abs(self.best)
 
 
 class Validation:
@@ -75,6 +42,11 @@ class Validation:
             return False
         every = math.ceil(APART * self.count * max(progress.rounds, 1) / self.job.config.batch)
         return step % every == 0
+
+    def wanted(self, state: State, over: bool) -> bool:
+        """Whether to look after this step, which may be the last; one that was refused is followed by no look."""
+        due = over or self.due(state.step, state.validation)
+        return bool(self.batches) and not state.refused_in_row and due
 
     def look(self, progress: Progress, autocast: Autocast) -> dict[str, float]:
         """Mean held-out "loss" and every term, with the weights as they count at the end of the stage."""

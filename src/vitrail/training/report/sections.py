@@ -103,8 +103,8 @@ def again(facts: Facts) -> Html:
 
 
 IN_ORDER = (
-    key_numbers,
     codebook.findings,
+    key_numbers,
     newest,
     over_time,
     training,
