@@ -11,7 +11,7 @@ Source: residual blocks of He et al. 2016 in pre-activation order, group norm of
 from __future__ import annotations
 
 import math
-from typing import Annotated, Self
+from typing import Self
 
 import torch.nn.functional as F
 from pydantic import Field, model_validator
@@ -33,8 +33,7 @@ from vitrail.types import DataSpec
 LARGE = 64  # values along an axis, above which a latent has up to FINE points along it, else up to COARSE
 COARSE, FINE = 8, 16
 
-Count = Annotated[int, Field(ge=0)]
-Blocks = Count | tuple[Count, ...]
+Blocks = int | tuple[int, ...]
 
 
 class Config(PartConfig):
@@ -62,6 +61,9 @@ class Config(PartConfig):
     @model_validator(mode="after")
     def _blocks_for_every_level(self) -> Self:
         for name, blocks in (("blocks", self.blocks), ("decoder_blocks", self.decoder_blocks)):
+            listed = blocks if isinstance(blocks, tuple) else (blocks or 0,)
+            if not listed or min(listed) < 0:
+                raise ValueError(f"{name} counts residual blocks, 0 or more for every level, got {blocks}")
             if self.widths is not None and isinstance(blocks, tuple) and len(blocks) != len(self.widths):
                 raise ValueError(
                     f"{name} counts {len(blocks)} levels, widths has {len(self.widths)}; name one for each"
