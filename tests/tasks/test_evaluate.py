@@ -18,6 +18,7 @@ from vitrail.metrics.protocol import comparable
 from vitrail.metrics.ssim import ssim
 from vitrail.model.model import Model
 from vitrail.networks.features.small import Config, Small
+from vitrail.tasks._plan import FEW, plan
 from vitrail.tasks.evaluate import evaluate
 from vitrail.tasks.sample import sample
 from vitrail.types import DataSpec
@@ -139,9 +140,9 @@ def test_inception_score_is_that_of_the_nets_logits(vector: Model, digits: Datas
     assert found["inception_score"] == pytest.approx(inception_score(logits, seed=2).mean, rel=1e-5)
 
 
-def test_copies_of_training_pictures_are_found(vector: Model, digits: Dataset, net: Small) -> None:
+def test_copies_of_training_pictures_are_found_in_every_space(vector: Model, digits: Dataset, net: Small) -> None:
     learnt = open_dataset("digits", DataConfig(), "train")
-    seen: list[tuple[int, int]] = []
+    told: list[tuple[int, int]] = []
     found = evaluate(
         vector,
         digits,
@@ -149,18 +150,110 @@ def test_copies_of_training_pictures_are_found(vector: Model, digits: Dataset, n
         samples=50,
         likelihood=0,
         training=learnt,
-        progress=lambda done, total: seen.append((done, total)),
+        progress=lambda done, total: told.append((done, total)),
     )
-    score = next(score for score in found.scores if score.metric == "copy_rate")
-    assert score.settings == {"expected": 0.01, "training": len(learnt)}
-    assert seen[-1] == (len(digits) + 50 + len(learnt),) * 2
-    assert found.copies is not None
-    assert sorted(found.copies.closest.tolist()) == list(range(50))
-    worst, its = int(found.copies.closest[0]), int(found.copies.index[0])
+    score = {score.metric: score for score in found.scores}
+    for name in ("copies", "copies_latent", "copies_features"):
+        mine, its = score[name], score[f"{name}_heldout"]
+        assert (mine.n_fake, mine.n_real, mine.settings) == (50, len(digits), {"training": len(learnt)})
+        assert (its.n_fake, its.n_real, its.model["expected"]) == (None, len(digits), pytest.approx(0.01, abs=0.002))
+        assert its.value < 0.06
+        assert mine.interval is not None
+    assert score["nearest_heldout"].value > 0
+    assert told[-1] == (len(digits) + 50 + 2 * len(learnt) + len(digits),) * 2
+    features = found.copies["features"]
+    assert sorted(features.closest.tolist()) == list(range(50))
+    worst = int(features.closest[0])
     x = sample(vector, 1, first=worst).pictures
-    near = net.features((x * 255).round() / 255), net.features(unit(learnt.images([its]).numpy()))
+    near = (
+        net.features((x * 255).round() / 255),
+        net.features(unit(learnt.images([int(features.nearest.index[worst])]).numpy())),
+    )
     every = net.features(unit(learnt.images(range(len(learnt))).numpy()))
     assert float(torch.dist(*near)) == pytest.approx(float(torch.cdist(near[0], every).min()), rel=1e-4)
+
+
+def test_copies_are_looked_for_without_a_feature_net(discrete: Model, digits: Dataset) -> None:
+    learnt = open_dataset("digits", DataConfig(), "train")
+    found = evaluate(discrete, digits, samples=1000, limit=30, likelihood=0, training=learnt)
+    metrics = [score.metric for score in found.scores]
+    assert metrics[-6:] == [
+        "copies",
+        "copies_heldout",
+        "nearest",
+        "nearest_heldout",
+        "copies_latent",
+        "copies_latent_heldout",
+    ]
+    assert {score.n_fake for score in found.scores if score.metric in ("copies", "copies_latent")} == {256}
+    assert set(found.copies) == {"pixels", "latents"}
+    assert found.seconds_per_sample is not None
+    assert evaluate(discrete, digits, samples=0, limit=30, likelihood=0, training=learnt).copies == {}
+
+
+def test_the_photocopier_stands_beside_the_samples(discrete: Model, digits: Dataset, net: Small) -> None:
+    learnt = open_dataset("digits", DataConfig(), "train")
+    found = evaluate(discrete, digits, net, samples=40, limit=50, likelihood=0, training=learnt)
+    score = {score.metric: score for score in found.scores}
+    places = np.linspace(0, len(learnt) - 1, 40).round().astype(int)
+    real, copied = (
+        net.features(unit(each)) for each in (digits.images(range(50)).numpy(), learnt.images(places).numpy())
+    )
+    assert score["photocopier_frechet"].value == pytest.approx(frechet(real, copied), rel=1e-6)
+    assert score["photocopier_copies"].value == 1.0
+    for name in ("frechet", "kid", "precision", "recall", "density", "coverage"):
+        assert comparable(score[name], score[f"photocopier_{name}"]) == ["metric"]
+    assert score["photocopier_frechet"].value < score["frechet"].value  # of an untrained model
+
+
+DISTANCES, SHARES = {"frechet", "kid"}, {"precision", "recall", "density", "coverage"}
+
+
+@pytest.mark.parametrize(
+    ("heldout", "dropped", "told"),
+    [
+        (1, DISTANCES | SHARES, ["1 picture to judge by: no Frechet", "1 picture to judge by: no precision"]),
+        (2, SHARES, ["2 pictures to judge by: no precision"]),
+        (5, SHARES, ["5 pictures to judge by: no precision, recall, density or coverage, which want 6"]),
+        (6, set(), []),
+        (50, set(), []),
+    ],
+)
+def test_scores_that_want_more_pictures_drop_out_with_a_note(
+    discrete: Model, net: Small, tmp_path: Path, heldout: int, dropped: set[str], told: list[str]
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (heldout, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images)
+    data = open_dataset(str(tmp_path / "a.npz"), DataConfig(), "all")
+    learnt = open_dataset("digits", DataConfig(), "train")
+    found = evaluate(discrete, data, net, samples=30, likelihood=0, training=learnt)
+    metrics = {score.metric for score in found.scores}
+    assert (DISTANCES | SHARES) - metrics == dropped
+    assert {f"photocopier_{name}" for name in DISTANCES | SHARES} - metrics == {
+        f"photocopier_{name}" for name in dropped
+    }
+    assert {"psnr", "codebook_usage", "copies", "copies_heldout", "copies_features_heldout"} <= metrics
+    assert ("reconstruction_frechet" in metrics) == (heldout > 1)
+    assert [note[: len(begin)] for note, begin in zip(found.notes, told, strict=True)] == told
+    alone = evaluate(discrete, data, net, samples=0, likelihood=0)
+    assert "psnr" in {score.metric for score in alone.scores}
+
+
+def test_what_is_left_out_is_known_before_anything_is_drawn(
+    discrete: Model, digits: Dataset, net: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt = open_dataset("digits", DataConfig(), "train")
+    assert plan(discrete, True, 1, 10_000, learnt).samples == FEW
+    assert plan(discrete, True, 2, 10_000, None).samples == 10_000
+    assert plan(discrete, False, 100, 10_000, None).samples == 0
+    monkeypatch.setattr(Dataset, "__len__", lambda self: 9)
+    small = plan(discrete, False, 100, 10_000, learnt)
+    assert (small.samples, small.notes) == (
+        0,
+        ("9 training pictures: no copies are looked for, which want 10",),
+    )
+    few = plan(discrete, True, 100, 4, None)
+    assert few.notes == ("4 samples: no precision, recall, density or coverage, which want 6",)
 
 
 def test_any_setting_of_the_prior_goes_through_one_parameter(discrete: Model, digits: Dataset, net: Small) -> None:

@@ -11,7 +11,7 @@ from vitrail.cli._command import Table, as_json
 from vitrail.metrics.protocol import Score
 from vitrail.tasks.evaluate import Evaluation
 
-SHARES = ("codebook_usage", "recognised", "class_evenness", "classifier_accuracy", "copy_rate")
+SHARES = ("codebook_usage", "recognised", "class_evenness", "classifier_accuracy")
 UNITS = {"psnr": "dB", "psnr_of_mean_error": "dB", "bits_per_token": "bits", "bits_per_pixel": "bits"}
 
 
@@ -50,7 +50,7 @@ def interval(score: Score) -> str:
 
 def figure(metric: str, number: float) -> str:
     """A number as a metric is usually told."""
-    if metric in SHARES:
+    if metric in SHARES or "copies" in metric:
         return f"{number:.1%}"
     return f"{number:.4f}" if abs(number) < 10 else f"{number:.2f}"
 

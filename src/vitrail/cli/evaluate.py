@@ -1,9 +1,10 @@
 """Score a model: reconstructions, codebook, samples.
 
-Samples are judged only where --features names a feature net. Judges by the held-out part of the run's own data unless
+Sets of samples are scored only where --features names a feature net. Judges by the held-out part of the run's own data unless
 --data names another source. Where it is the held-out part of the run's own, samples are also searched for copies of training
-pictures, unless --no-copies; the most suspicious ones are drawn beside them in copies.png. The scores are printed with their
-protocol and written to evaluation.json in the run folder, or to --out.
+pictures, unless --no-copies; the most suspicious ones are drawn beside them in copies.png, and what a photocopier would score, the
+training pictures taken for samples, stands beside the scores. The scores are printed with their protocol and written to
+evaluation.json in the run folder, or to --out.
 
     vitrail evaluate runs/fashion --features features/fashion --samples 10000
 """
@@ -23,8 +24,8 @@ from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command
 from vitrail.data.dataset import Dataset
 from vitrail.errors import UsageError
+from vitrail.model.given import given
 from vitrail.networks.features import load_features
-from vitrail.tasks._drawn import given
 from vitrail.tasks.evaluate import Evaluation, evaluate
 from vitrail.training import report
 
@@ -52,7 +53,7 @@ def write(request: Request, part: _judged.Part = "heldout", to: Out = None, copi
     features = None if net is None else load_features(net).to(request.model.device)
     with progress("pictures") as tell:
         data = _judged.opened(source, request, part, tell)
-        own = copies and features is not None and part == "heldout" and request.texts["source"] is None
+        own = copies and request.model.prior is not None and part == "heldout" and request.texts["source"] is None
         training = _judged.opened(source, request, "train", tell) if own and request.values["samples"] else None
     with progress("pictures and samples") as tell:
         found = evaluate(request.model, data, features, **request.values, training=training, progress=tell)
@@ -70,7 +71,7 @@ def write(request: Request, part: _judged.Part = "heldout", to: Out = None, copi
         report.write(run)  # which shows these scores
     told: list[str | Table] = [_scores.table(found) if found.scores else NOTHING, "", *found.notes]
     told.append(f"with full protocols: {path}")
-    if found.copies is not None and training is not None:
+    if found.copies and training is not None:
         about["copies"] = _suspects(path.with_name("copies.png"), request, found, data, training)
         told.append(f"samples nearest to training pictures, above these: {about['copies']}")
     return Answer({**about, "out": path, "scores": found.printed(), "notes": found.notes}, told)
@@ -78,15 +79,15 @@ def write(request: Request, part: _judged.Part = "heldout", to: Out = None, copi
 
 def _suspects(path: Path, request: Request, found: Evaluation, data: Dataset, training: Dataset) -> Path:
     """A picture of the samples that are nearest to training pictures, and below each the one that it is near to."""
-    assert found.copies is not None
-    model, seed = request.model, request.values["seed"]
-    settings = next(score.model for score in found.scores if score.metric == "copy_rate")
-    numbers = found.copies.closest[:SUSPECTS].tolist()
+    model, seed, nearest = request.model, request.values["seed"], found.copies["pixels"]
+    settings = next(score.model for score in found.scores if score.metric == "copies")
+    closest = nearest.closest[:SUSPECTS]
+    numbers = closest.tolist()
     drawn = [
         model.sample(1, seed=seed, first=number, **given(model, data, number, 1, seed), **settings)
         for number in numbers
     ]
-    learnt = model.read(training.images(found.copies.index[:SUSPECTS]))
+    learnt = model.read(training.images(nearest.nearest.index[closest]))
     return grid(path, torch.cat([*drawn, learnt]), columns=len(numbers))
 
 

@@ -6,17 +6,30 @@ Real pictures that the model never saw say how near to a training picture one ma
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import reduce
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from vitrail.errors import UsageError
-from vitrail.metrics import jackknife
-from vitrail.metrics.frechet import checked
+from vitrail.errors import DataError, UsageError
 
 CELLS = 1 << 24  # distances in memory at a time: 64 MiB
+NEIGHBOURS = 50  # training pictures that a distance is measured against
+REFINED = 8  # of them, to which it is computed exactly and in every form
+CHANCE = 0.01  # share of unseen pictures that lie as near to a training picture as what counts as a copy
+PAIR = 2  # training pictures at least below the threshold: each other's nearest come in twos
+LEAST = 10  # training pictures, below which no threshold is found
+EVIDENT, TIMES = (
+    0.05,
+    2,
+)  # the share of copies that is told as a fault is above this, and so many times that of unseen pictures
+Z_95, SURE = 1.96, 3.0  # standard errors of a 95 % interval, and of one that is hardly ever left
+
+Forms = Callable[[Tensor], Iterable[Tensor]]  # positions (B, K) of training pictures -> forms of each (B, K, D)
 
 
 @dataclass(frozen=True)
@@ -24,78 +37,162 @@ class Nearest:
     """Of each of N pictures, the training picture that is nearest to it."""
 
     index: Tensor  # (N,) of the training picture
-    closeness: Tensor  # (N,) distance to it, relative to the mean distance of the nearest `neighbours`
+    distance: Tensor  # (N,) root mean square over the D values
+    closeness: Tensor  # (N,) that, relative to the mean distance of the nearest `neighbours`
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of n pictures lie at most as near as the threshold."""
+
+    value: float
+    interval: tuple[float, float]  # 95 %
+    n: int
 
 
 @dataclass(frozen=True)
 class Copies:
     """How many samples lie as close to a training picture as hardly any unseen real one does."""
 
-    rate: float  # share of samples; of a model that copies nothing about `expected`
-    interval: tuple[float, float] | None  # 95 % of the rate; None for few samples
-    expected: float  # the share of unseen real pictures that lie as close
+    samples: Share  # of a model that copies nothing, about `expected`
+    heldout: Share  # the same of real pictures that were not learnt from: they had no part in the threshold
+    expected: float  # share of unseen pictures below the threshold, by the training pictures
     threshold: float  # of closeness
-    closest: Tensor  # (N,) positions of the samples, the most suspicious first
-    index: Tensor  # (N,) training picture nearest to each of them, in the same order
+    controls: int  # training pictures that the threshold is from
+    nearest: Nearest  # of the samples
+    median: float  # distance of samples to their nearest training picture
+    median_heldout: float
+
+    @property
+    def closest(self) -> Tensor:
+        """(N,) positions of the samples, the most suspicious first."""
+        return self.nearest.closeness.argsort(stable=True)
+
+    @property
+    def evident(self) -> bool:
+        """Whether more samples are copies than chance explains: the lower end of their interval is above 5 %, above twice
+        the share of held-out pictures, and above what the training pictures expect of unseen ones, be it twice or three
+        standard errors more (of few training pictures the threshold itself is uncertain)."""
+        hits = round(self.expected * (self.controls + 1))
+        chance = max(TIMES * self.expected, interval_of_share(hits, self.controls, SURE)[1])
+        return self.samples.interval[0] > max(EVIDENT, TIMES * self.heldout.value, chance)
 
 
-def copies(heldout: Nearest, fake: Nearest, *, expected: float = 0.01) -> Copies:
-    """Copy rate of samples, by a threshold under which a share `expected` of unseen real pictures lies.
+def copies(training: Nearest, heldout: Nearest, samples: Nearest) -> Copies:
+    """Shares of copies, by a threshold under which about CHANCE of unseen real pictures lies.
 
-    Of sampled pictures as close as that, `expected` is chance and the rest are copies, or very ordinary pictures.
-    Raises UsageError where `expected` is no share, or where there are fewer unseen pictures than it takes to find it.
+    training: of training pictures, the nearest *other* one (`nearest(..., own=...)`).
+    A held-out part of 5 to 50 pictures has no 1 % quantile, and the training set has one: to an unseen picture the training
+    pictures are what all others are to one of them, so up to one picture in so many its closeness is distributed like theirs.
+    The threshold is the k-th smallest of these M values, k = max(2, M / 100), and `expected` is k / (M + 1), the share of fresh
+    values below the k-th smallest of M.
+    Why 2 at least: two pictures that are each other's nearest are at one distance, so the smallest value all but comes twice.
+    The held-out pictures have no part in the threshold, so their share is a check of it, not 1 % by construction.
+
+    Closeness is relative, so that samples from dense regions are not taken for copies.
+    Raises UsageError where there are fewer than LEAST training pictures.
     Sources: unseen pictures as the measure of what is too near, Meehan, Chaudhuri & Dasgupta 2020, section 3; distances
-    relative to the neighbourhood, so that samples from dense regions are not taken for copies, Carlini et al. 2023, section 5.1.
+    relative to the neighbourhood, Carlini et al. 2023, section 5.1.
     """
-    if not 0 < expected < 1 or len(heldout.closeness) * expected < 1:
-        raise UsageError(f"a share of {expected} is not to be found among {len(heldout.closeness)} unseen pictures")
-    both = heldout.closeness, fake.closeness
-    share = partial(_share_below, expected)
-    rate, interval = share(*both), None
-    if jackknife.enough(*map(len, both)):
-        interval = jackknife.interval(rate, jackknife.left_out(share, *both), 0.0, 1.0)
-    order = fake.closeness.argsort(stable=True)
+    count = len(training.closeness)
+    if count < LEAST:
+        raise UsageError(f"copies are found by {LEAST} training pictures or more, got {count}")
+    rank = max(PAIR, int(CHANCE * count))
+    threshold = float(training.closeness.sort().values[rank - 1])
     return Copies(
-        rate=rate,
-        interval=interval,
-        expected=expected,
-        threshold=float(heldout.closeness.quantile(expected)),
-        closest=order,
-        index=fake.index[order],
+        samples=_share_below(threshold, samples),
+        heldout=_share_below(threshold, heldout),
+        expected=int((training.closeness <= threshold).sum()) / (count + 1),
+        threshold=threshold,
+        controls=count,
+        nearest=samples,
+        median=float(samples.distance.median()),
+        median_heldout=float(heldout.distance.median()),
     )
 
 
-def _share_below(expected: float, unseen: Tensor, drawn: Tensor) -> float:
-    """Share of the drawn at or below the value that a share of the unseen lies below."""
-    return float((drawn <= unseen.quantile(expected)).double().mean())
+def _share_below(threshold: float, found: Nearest) -> Share:
+    hits, n = int((found.closeness <= threshold).sum()), len(found.closeness)
+    return Share(hits / n, interval_of_share(hits, n), n)
 
 
-def nearest(features: Tensor, training: Tensor, *, neighbours: int = 50) -> Nearest:
+def interval_of_share(hits: int, n: int, z: float = Z_95) -> tuple[float, float]:
+    """95 % interval of a share of n; also for few, and where none or all are hits.   Source: Wilson 1927."""
+    share, spread = hits / n, z**2 / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def nearest(
+    items: Tensor,
+    training: Tensor | tuple[Tensor, ...],
+    *,
+    own: Tensor | None = None,
+    forms: Forms | None = None,
+    neighbours: int = NEIGHBOURS,
+) -> Nearest:
     """The training picture nearest to each picture, and how close it is.
 
-    features: (N, D).   training: (M, D).   Never holds all N x M distances; those to the neighbours are computed exactly,
-    so that a copy is at distance 0.   Raises UsageError on unlike widths or fewer than 2 training pictures.
+    items: (N, D).   training: (M, D), or several forms of all of them, mirrored ones say: the nearest form counts.
+    own: (N,) for items that are training pictures, which of them: it does not count as its own neighbour.
+    forms: further forms of the few nearest ones, such as pictures moved by a pixel.
+    Never holds all N x M distances. Those to the REFINED nearest are computed from differences, so that a copy is at distance 0.
+    Raises UsageError on unlike widths or fewer than 2 neighbours, DataError on values that are not finite.
     """
-    features, training = checked(features), checked(training)
-    if features.shape[1] != training.shape[1] or len(training) < 2:
-        wanted = "features of one width, of at least 2 training pictures"
-        raise UsageError(f"wants {wanted}, got {tuple(features.shape)} and {tuple(training.shape)}")
-    count = min(neighbours, len(training))
-    origin = training.mean(0)  # near 0 products lose the fewest digits
-    coarse = (training - origin).float()
-    half = coarse.square().sum(1) / 2
+    whole = tuple(map(_checked, training if isinstance(training, tuple) else (training,)))
+    items, size = _checked(items), len(whole[0])
+    count = min(neighbours, size - (own is not None))
+    if items.shape[1] != whole[0].shape[1] or count < 2:
+        wanted = "values of one width, of at least 2 training pictures beside its own"
+        raise UsageError(f"wants {wanted}, got {tuple(items.shape)} and {tuple(whole[0].shape)}")
+    origin = whole[0].mean(0)  # near 0 products lose the fewest digits
+    centred = [form - origin for form in whole]
+    halves = [form.square().sum(1) / 2 for form in centred]
+    step = max(1, CELLS // size)
     found = []
-    for rows in features.split(max(1, CELLS // len(training))):
-        near = (half - (rows - origin).float() @ coarse.T).topk(count, largest=False).indices  # (rows, count)
-        found.append((near, _distances(rows, training, near)))
-    near, distance = (torch.cat(parts) for parts in zip(*found, strict=True))
+    for first in range(0, len(items), step):
+        rows = items[first : first + step]
+        here = rows - origin
+        least = (
+            halves[0] - here @ centred[0].T
+        )  # (rows, M) half the squared distance, less that of the row to the origin
+        for half, form in zip(halves[1:], centred[1:], strict=True):
+            least = torch.minimum(least, half - here @ form.T)
+        if own is not None:
+            least[torch.arange(len(rows)), own[first : first + step]] = torch.inf
+        near = least.topk(count, largest=False)
+        squares = 2 * near.values + here.square().sum(1, keepdim=True)
+        places = near.indices[:, :REFINED]
+        found.append((places, _exact(rows, whole, places, forms), squares.clamp_min(0).sqrt().mean(1)))
+    places, distance, typical = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return _nearest(places, distance, typical, math.sqrt(items.shape[1]))
+
+
+def _nearest(places: Tensor, distance: Tensor, typical: Tensor, scale: float) -> Nearest:
+    """places, distance: (N, REFINED).   typical: (N,) mean distance of the neighbours.   scale: of a distance, to be 1 a value."""
     first = distance.argmin(1, keepdim=True)
-    typical = distance.mean(1).clamp_min(torch.finfo(distance.dtype).tiny)
-    return Nearest(near.gather(1, first).squeeze(1), distance.gather(1, first).squeeze(1) / typical)
+    least = distance.gather(1, first).squeeze(1)
+    typical = typical.to(least).clamp_min(torch.finfo(least.dtype).tiny)
+    return Nearest(places.gather(1, first).squeeze(1), least / scale, least / typical)
 
 
-def _distances(rows: Tensor, training: Tensor, near: Tensor) -> Tensor:
-    """(B, D), (M, D), positions (B, count) -> (B, count), a few rows at a time."""
-    size = max(1, CELLS // (near.shape[1] * rows.shape[1]))
-    pairs = zip(rows.split(size), near.split(size), strict=True)
-    return torch.cat([(training[places] - some[:, None]).norm(dim=2) for some, places in pairs])
+def _exact(rows: Tensor, training: tuple[Tensor, ...], places: Tensor, forms: Forms | None) -> Tensor:
+    """(B, D), positions (B, K) -> (B, K) distance to the nearest form, a few rows at a time."""
+    size = max(1, CELLS // (places.shape[1] * rows.shape[1]))
+    found = []
+    for some, near in zip(rows.split(size), places.split(size), strict=True):
+        shown = chain((form[near] for form in training), forms(near) if forms else ())  # (B, K, D), one at a time
+        found.append(reduce(torch.minimum, ((each - some[:, None]).norm(dim=2) for each in shown)))
+    return torch.cat(found)
+
+
+def _checked(values: Tensor) -> Tensor:
+    """(N, D) floats. Raises UsageError on another shape, DataError on values that are not finite."""
+    if values.ndim != 2 or not len(values):
+        raise UsageError(f"wants values (N, D) with N >= 1, got {tuple(values.shape)}")
+    if not bool(values.isfinite().all()):
+        raise DataError(
+            "values of some pictures are not finite, so no nearest one is found; look at these pictures first"
+        )
+    return values.detach() if values.dtype == torch.float64 else values.detach().float()

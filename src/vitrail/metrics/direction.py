@@ -22,8 +22,8 @@ LOWER = ("frechet", "kid", "nats", "nats_elbo", "bits_per_dimension")
 def better(metric: str) -> Literal["higher", "lower"] | None:
     """None for what is a description rather than a merit: the density of samples, the size of codes.
 
-    Nor is a low copy rate one: of pictures that are no copies a share counts as such, and less than that is chance, or samples
-    that lie far from all pictures.
+    Nor is a low share of copies one: of pictures that are no copies a share counts as such, and less than that is chance, or
+    samples that lie far from all pictures. What the photocopier scores is nobody's merit either.
     """
     plain = metric.removeprefix("reconstruction_")
     return "higher" if plain in HIGHER else "lower" if plain in LOWER else None

@@ -12,6 +12,7 @@ from vitrail.metrics import jackknife
 from vitrail.metrics.frechet import checked
 from vitrail.metrics.jackknife import FOLDS
 
+NEIGHBOURS = 5  # k where the caller names none
 CHUNK = 1024  # rows of a distance matrix in memory at a time
 SPARE = 16  # neighbours kept beyond twice k: so many are not left out together by chance
 
@@ -27,7 +28,7 @@ class Prdc:
     neighbours: int  # k: each sample reaches as far as its k-th nearest neighbour in its own set
 
 
-def prdc(real: Tensor, fake: Tensor, *, neighbours: int = 5) -> Prdc:
+def prdc(real: Tensor, fake: Tensor, *, neighbours: int = NEIGHBOURS) -> Prdc:
     """Precision, recall, density and coverage of features.
 
     real: (N, D).   fake: (M, D).   Depends on N and M: compare only equal ones.
@@ -56,7 +57,7 @@ def prdc(real: Tensor, fake: Tensor, *, neighbours: int = 5) -> Prdc:
     )
 
 
-def prdc_left_out(real: Tensor, fake: Tensor, *, neighbours: int = 5) -> dict[str, Tensor]:
+def prdc_left_out(real: Tensor, fake: Tensor, *, neighbours: int = NEIGHBOURS) -> dict[str, Tensor]:
     """The four scores (FOLDS,) by name without each part of both sets, for `jackknife.interval`.
 
     Arguments as in `prdc`. Distances are computed once: pairs farther apart than any reach count in no set.

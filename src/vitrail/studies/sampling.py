@@ -22,6 +22,7 @@ from vitrail import durable
 from vitrail.data.dataset import Dataset
 from vitrail.errors import Interrupted, UsageError
 from vitrail.model import folder
+from vitrail.model.given import given
 from vitrail.model.model import Model, Precision
 from vitrail.model.recipe import Recipe, override
 from vitrail.networks.features import FeatureNet
@@ -30,7 +31,7 @@ from vitrail.studies.grid import Axis, Cell, Plan
 from vitrail.studies.ledger import Origin, Result, Sweep
 from vitrail.studies.sampling_picture import picture
 from vitrail.studies.sampling_table import CALLS, PREFIX, SECONDS, markdown
-from vitrail.tasks._drawn import drawn, given
+from vitrail.tasks._drawn import drawn
 from vitrail.tasks._seen import Seen, seen
 from vitrail.tasks.evaluate import check_kind, sample_scores
 from vitrail.training import stopping

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vitrail.data.dataset import Dataset
+from vitrail.model.given import given
 from vitrail.model.model import Model
+from vitrail.model.nearest import Looks, joined, looks
 from vitrail.networks.features import FeatureNet
 from vitrail.tasks._seen import classified, in_8_bits
 from vitrail.tasks.sample import used
@@ -24,26 +25,28 @@ BLOCK = 256  # samples in memory at a time
 class Drawn:
     """What was measured on N samples, numbers 0 ... N - 1 of a seed, the classes, hints or captions in turn."""
 
-    features: Tensor  # (N, D)
+    features: Tensor | None  # (N, D); None without a feature net
     labels: Tensor  # (N,) class that was asked for, -1 for none
     logits: Tensor | None  # (N, K) of a classifier
     settings: dict[str, Any]  # of the sampler
+    looks: Looks | None  # of the first ones, as they are compared with training pictures
     seconds: float  # it took to draw them, decoding included
 
 
 @torch.inference_mode()
 def drawn(
     model: Model,
-    features: FeatureNet,
+    features: FeatureNet | None,
     data: Dataset,
     count: int,
     seed: int,
     settings: Mapping[str, Any],
     report: Callable[[int], None],
+    looked: int = 0,
 ) -> Drawn:
-    """Draw `count` samples and look at them through a feature net; where the prior is given hints or captions, of the data's
-    pictures in turn."""
-    kept, judged, labels, seconds = [], [], [], 0.0
+    """Draw `count` samples and look at them through a feature net, at the first `looked` also as they are; where the prior is given
+    hints or captions, of the data's pictures in turn."""
+    kept, judged, labels, shown, seconds = [], [], [], [], 0.0
     for first in range(0, count, BLOCK):
         n = min(BLOCK, count - first)
         told = given(model, data, first, n, seed)
@@ -51,27 +54,26 @@ def drawn(
         x = in_8_bits(model.sample(n, seed=seed, first=first, **told, **settings)).to(model.device)
         _wait(model)
         seconds += time.perf_counter() - started
-        found = features.features(x)
-        kept.append(found.cpu())
         labels.append(model.labels(None, range(first, first + n), told=bool(told)))
-        if (logits := classified(features, found)) is not None:
-            judged.append(logits.float().cpu())
+        if first < looked:
+            shown.append(looks(model, x[: looked - first]))
+        if features is not None:
+            found = features.features(x)
+            kept.append(found.cpu())
+            if (logits := classified(features, found)) is not None:
+                judged.append(logits.float().cpu())
         report(first + n)
-    logits = torch.cat(judged) if judged else None
-    return Drawn(torch.cat(kept), torch.cat(labels), logits, used(model, dict(settings)), seconds)
+    return Drawn(
+        features=torch.cat(kept) if kept else None,
+        labels=torch.cat(labels),
+        logits=torch.cat(judged) if judged else None,
+        settings=used(model, dict(settings)),
+        looks=joined(shown) if shown else None,
+        seconds=seconds,
+    )
 
 
 def _wait(model: Model) -> None:
     """Until a GPU has done what it was told, so that time is that of the work."""
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
-
-
-def given(model: Model, data: Dataset, first: int, n: int, seed: int) -> dict[str, Any]:
-    """What `sample` is told for the samples with these numbers: degraded pictures of the data, its captions, or nothing."""
-    where = np.arange(first, first + n) % len(data)
-    if model.prior is not None and model.prior.conditional:
-        return {"condition": model.hint(torch.from_numpy(data.readable(where)[0]), seed, first)}
-    if model.prior is not None and model.prior.captions and data.captions:
-        return {"prompt": [data.captions[i] for i in where]}
-    return {}

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from vitrail.metrics import codebook, jackknife
-from vitrail.metrics.copies import Copies
 from vitrail.metrics.frechet import frechet, frechet_left_out
 from vitrail.metrics.inception_score import inception_score
 from vitrail.metrics.kid import kid, mmd_left_out
@@ -65,7 +64,7 @@ def codebook_scores(model: Model, real: Seen) -> list[Score]:
     tokens = int(whole.sum()) / real.n  # per picture
     rate = tokens * math.log2(spec.size) / math.prod(real.space)
     spread = {name: torch.tensor([getattr(each, name) for each in left]) for name in ("usage", "perplexity", "bits")}
-    within = partial(_interval, real.n, least=0.0)
+    within = partial(_interval, jackknife.enough(real.n), least=0.0)
     return [
         score(metric="codebook_usage", value=use.usage, interval=within(use.usage, spread["usage"], most=1.0)),
         score(
@@ -77,14 +76,22 @@ def codebook_scores(model: Model, real: Seen) -> list[Score]:
 
 
 def set_scores(
-    model: Model, real: Seen, fake: Tensor | None, prefix: str, net: FeatureNet, seed: int, sampler: dict[str, Any]
+    model: Model,
+    real: Seen,
+    fake: Tensor,
+    prefix: str,
+    net: FeatureNet,
+    seed: int,
+    sampler: dict[str, Any],
+    *,
+    neighbours: bool = False,
+    intervals: bool = True,
 ) -> list[Score]:
-    """How near a set of pictures (their features (N, D)) is to the real ones; of reconstructions the distances only."""
+    """How near a set of pictures (their features (N, D)) is to the real ones: the distances, and what `neighbours` say."""
     assert real.features is not None
-    assert fake is not None
     score, both = partial(_through(net, model, real, len(fake), seed), model=sampler), (real.features, fake)
-    intervals = jackknife.enough(real.n, len(fake))
-    within = partial(_interval, min(real.n, len(fake)))
+    intervals = intervals and jackknife.enough(real.n, len(fake))
+    within = partial(_interval, intervals)
     apart, distance = frechet(*both), kid(*both, seed=seed)
     left = (frechet_left_out(*both), mmd_left_out(*both)) if intervals else (torch.empty(0), torch.empty(0))
     subsets = {"subsets": distance.subsets, "size": distance.size}
@@ -92,17 +99,17 @@ def set_scores(
         score(metric=f"{prefix}frechet", value=apart, interval=within(apart, left[0], least=0.0)),
         score(metric=f"{prefix}kid", value=distance.mean, interval=within(distance.mean, left[1]), settings=subsets),
     ]
-    return found if prefix else found + _neighbour_scores(score, *both, intervals)
+    return found + _neighbour_scores(score, *both, prefix, intervals) if neighbours else found
 
 
-def _neighbour_scores(score: partial[Score], real: Tensor, fake: Tensor, intervals: bool) -> list[Score]:
+def _neighbour_scores(score: partial[Score], real: Tensor, fake: Tensor, prefix: str, intervals: bool) -> list[Score]:
     """Precision, recall, density, coverage."""
     near = prdc(real, fake)
     left = prdc_left_out(real, fake) if intervals else dict.fromkeys(SHARES, torch.empty(0))
-    settings, within = {"neighbours": near.neighbours}, partial(_interval, min(len(real), len(fake)), least=0.0)
+    settings, within = {"neighbours": near.neighbours}, partial(_interval, intervals, least=0.0)
     return [
         score(
-            metric=name,
+            metric=f"{prefix}{name}",
             value=getattr(near, name),
             interval=within(getattr(near, name), left[name], most=most),
             settings=settings,
@@ -126,7 +133,7 @@ def recognition_scores(model: Model, real: Seen, fake: Drawn, net: FeatureNet, s
         found.append(_share(score, "recognised", (guess == fake.labels)[asked]))
     evenness = _evenness(classes, guess)
     left = jackknife.left_out(partial(_evenness, classes), guess) if jackknife.enough(len(guess)) else torch.empty(0)
-    within = _interval(len(guess), evenness, left, least=0.0, most=1.0)
+    within = _interval(jackknife.enough(len(guess)), evenness, left, least=0.0, most=1.0)
     found.append(score(metric="class_evenness", value=evenness, interval=within))
     known = real.labels >= 0
     if bool(known.any()) and real.recognised is not None:
@@ -135,21 +142,12 @@ def recognition_scores(model: Model, real: Seen, fake: Drawn, net: FeatureNet, s
     return found
 
 
-def copy_score(
-    model: Model, real: Seen, fake: Drawn, copied: Copies, net: FeatureNet, seed: int, training: int
-) -> Score:
-    """The share of samples that look like copies of training pictures, of which there are so many."""
-    settings = {"expected": copied.expected, "training": training}
-    score = partial(_through(net, model, real, len(fake.labels), seed), model=fake.settings, settings=settings)
-    return score(metric="copy_rate", value=copied.rate, interval=copied.interval)
-
-
 def _inception(score: partial[Score], logits: Tensor, seed: int) -> Score:
     found = inception_score(logits, splits=SPLITS, seed=seed)
     left = torch.empty(0)
     if jackknife.enough(len(logits)):
         left = jackknife.left_out(lambda rows: inception_score(rows, splits=SPLITS, seed=seed).mean, logits)
-    within = _interval(len(logits), found.mean, left, least=1.0)
+    within = _interval(jackknife.enough(len(logits)), found.mean, left, least=1.0)
     settings = {"splits": found.splits}
     return score(metric="inception_score", value=found.mean, interval=within, settings=settings, n_real=0)
 
@@ -175,10 +173,10 @@ def _of_mean(values: Tensor) -> tuple[float, float] | None:
 
 
 def _interval(
-    n: int, value: float, without: Tensor, least: float = -math.inf, most: float = math.inf
+    wanted: bool, value: float, without: Tensor, least: float = -math.inf, most: float = math.inf
 ) -> tuple[float, float] | None:
-    """None where there are too few samples for one."""
-    return jackknife.interval(value, without, least, most) if jackknife.enough(n) else None
+    """None where it is not wanted, as of too few samples."""
+    return jackknife.interval(value, without, least, most) if wanted else None
 
 
 def _through(net: FeatureNet, model: Model, real: Seen, count: int, seed: int) -> partial[Score]:
