@@ -254,3 +254,18 @@ def test_names_of_files_never_meet(tmp_path: Path) -> None:
     assert len(set(names.values())) == 5
     assert "grid.png" not in names.values()
     assert Files(tmp_path, ["x/0007", "grid.png"]).names == {"x/0007": "x/0007.png", "grid.png": "grid.png.png"}
+
+
+def test_names_are_those_of_every_system(tmp_path: Path) -> None:
+    """What Windows reserves is replaced, and names that differ in capitals alone are kept apart."""
+    keys = ["a:b.jpg", "a?b.jpg", "con/x.png", "cats./nul.png", "falcon/connect.jpg", "..\\..\\up.png"]
+    names = Files(tmp_path, keys).names
+    assert names == {
+        "a:b.jpg": "a_b.jpg.png",
+        "a?b.jpg": "a_b.jpg-2.png",
+        "con/x.png": "_con/x.png.png",
+        "cats./nul.png": "cats_/_nul.png.png",
+        "falcon/connect.jpg": "falcon/connect.jpg.png",
+        "..\\..\\up.png": ".._.._up.png.png",
+    }
+    assert len({name.casefold() for name in Files(tmp_path, ["A.png", "a.png", "b.png"]).names.values()}) == 3
