@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+
+def end_if_reimported() -> None:
+    """End a child process that has come here by running the user's script a second time. Raises SystemExit.
+
+    macOS and Windows start processes afresh (`spawn`): each imports the script that started it before it does its own work.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself tells it
+        sys.exit(
+            'vitrail: put the call of train under `if __name__ == "__main__":`, else every reader process trains too'
+        )
 
 
 def several() -> bool:

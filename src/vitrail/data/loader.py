@@ -116,7 +116,15 @@ class Loader:
             collate_fn=_as_it_is,
             generator=torch.Generator(),  # otherwise it would draw from the global one
         )
-        return iter(steps)
+        try:
+            yield from steps
+        except (RuntimeError, BrokenPipeError) as error:
+            if "exited unexpectedly" not in str(error) and not isinstance(error, BrokenPipeError):
+                raise
+            raise UsageError(
+                "a process that reads pictures ended by itself: memory ran out, or the script that trains lacks "
+                '`if __name__ == "__main__":`; mend that, or read without processes (data.workers=0)'
+            ) from None
 
 
 def in_order(dataset: Dataset, batch: int) -> Iterator[Batch]:

@@ -61,7 +61,7 @@ class Checkup:
         for finding in judged(condition, self.told):
             self.told.add(finding.name)
             logger.warning("%s", finding)
-            with durable.storing(self.path), self.path.open("a") as file:
+            with durable.storing(self.path), self.path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(json.dumps(asdict(finding)) + "\n")
 
     def _note(self, line: Mapping[str, Any]) -> Condition:
