@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
+from vitrail import processes
 from vitrail.data.augmentation import augmented
 from vitrail.data.config import DataConfig
 from vitrail.data.dataset import Dataset
@@ -107,6 +108,7 @@ class Loader:
         return _batch(self.dataset, raw.pixels.numpy(), raw.index)
 
     def _from_processes(self, start_step: int) -> Iterator[_Raw]:
+        processes.check_script()
         steps: DataLoader[_Raw] = DataLoader(
             _Steps(self),
             batch_size=None,  # a step's number goes to a process, its whole batch comes back
