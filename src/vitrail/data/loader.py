@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
+from vitrail import processes
 from vitrail.data.augmentation import augmented
 from vitrail.data.config import DataConfig
 from vitrail.data.dataset import Dataset
@@ -107,6 +108,7 @@ class Loader:
         return _batch(self.dataset, raw.pixels.numpy(), raw.index)
 
     def _from_processes(self, start_step: int) -> Iterator[_Raw]:
+        processes.check_script()
         steps: DataLoader[_Raw] = DataLoader(
             _Steps(self),
             batch_size=None,  # a step's number goes to a process, its whole batch comes back
@@ -116,7 +118,15 @@ class Loader:
             collate_fn=_as_it_is,
             generator=torch.Generator(),  # otherwise it would draw from the global one
         )
-        return iter(steps)
+        try:
+            yield from steps
+        except (RuntimeError, BrokenPipeError) as error:
+            if "exited unexpectedly" not in str(error) and not isinstance(error, BrokenPipeError):
+                raise
+            raise UsageError(
+                "a process that reads pictures ended by itself: memory ran out, or the script that trains lacks "
+                '`if __name__ == "__main__":`; mend that, or read without processes (data.workers=0)'
+            ) from None
 
 
 def in_order(dataset: Dataset, batch: int) -> Iterator[Batch]:

@@ -90,7 +90,9 @@ def font_files() -> tuple[Path, ...]:
     import matplotlib  # lazily, it takes a while
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return tuple(sorted(path for path in folder.glob("*.ttf") if FAMILIES.match(path.stem)))
+    return tuple(
+        sorted((path for path in folder.glob("*.ttf") if FAMILIES.match(path.stem)), key=lambda path: path.name)
+    )
 
 
 @lru_cache(maxsize=1024)  # every letter of every font

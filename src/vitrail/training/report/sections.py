@@ -191,7 +191,7 @@ def _by_python(facts: Facts, out: str) -> str:
         "import json, pathlib, vitrail",
         "from vitrail.model.recipe import parse",
         "",
-        f'told = json.loads(pathlib.Path({facts.shown_path!r}, "recipe.json").read_text())',
+        f'told = json.loads(pathlib.Path({facts.shown_path!r}, "recipe.json").read_text(encoding="utf-8"))',
         f'vitrail.train(parse(told["recipe"]), data={facts.source!r}, out={out!r}{begun})',
     ]
     return "\n".join(lines)
