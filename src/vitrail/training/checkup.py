@@ -60,9 +60,7 @@ class Checkup:
         """Warn of what this run was not yet told of."""
         for finding in judged(condition, self.told):
             self.told.add(finding.name)
-            logger.warning("%s", finding)
-            with durable.storing(self.path), self.path.open("a") as file:
-                file.write(json.dumps(asdict(finding)) + "\n")
+            tell(self.path.parent, finding)
 
     def _note(self, line: Mapping[str, Any]) -> Condition:
         """The condition that a line tells of; the first after the warm-up is remembered to compare with."""
@@ -83,6 +81,16 @@ class Checkup:
             early=self.early or {},
         )
         return self.last
+
+
+def tell(folder: Path, finding: Finding) -> None:
+    """Warn of it, and keep it in the run folder, unless it was told there before."""
+    if finding.name in {each.name for each in read(folder)}:
+        return
+    logger.warning("%s", finding)
+    path = folder / FILE
+    with durable.storing(path), path.open("a") as file:
+        file.write(json.dumps(asdict(finding)) + "\n")
 
 
 def read(folder: Path) -> tuple[Finding, ...]:
