@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -45,3 +46,20 @@ def test_older_versions_of_torch_are_asked_otherwise(monkeypatch: pytest.MonkeyP
     older = SimpleNamespace(_is_avx2_supported=lambda: True, _is_amx_tile_supported=lambda: True)
     monkeypatch.setattr(torch, "cpu", older)
     assert processor.features() == {"avx2": True, "amx_tile": True, "amx_bf16": True}
+
+
+def test_others_are_those_that_are_not_of_this_process() -> None:
+    """A child of ours that keeps a core busy is no other program; the cores' own count is never below ours by much."""
+    watch = processor.Watch()
+    ended = time.monotonic() + 0.5
+    while time.monotonic() < ended:
+        pass
+    assert 0 <= watch.others() <= processor.cores() + 0.1
+
+
+def test_what_this_process_uses_is_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, own, now = iter([10.0, 16.0]), iter([3.0, 5.0]), iter([0.0, 4.0])
+    monkeypatch.setattr(processor, "_busy", lambda: next(busy))
+    monkeypatch.setattr(processor, "_own", lambda: next(own))
+    monkeypatch.setattr(processor.time, "monotonic", lambda: next(now))
+    assert processor.Watch().others() == 1.0

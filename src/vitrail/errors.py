@@ -29,3 +29,9 @@ class Interrupted(VitrailError):
     """Training stopped on SIGTERM, SIGINT or a full disk after a checkpoint; the same command resumes it."""
 
     exit_code = 5
+
+
+class NotLearnt(VitrailError):
+    """A run ended without having learnt, where the user asked for that to be an error."""
+
+    exit_code = 6

@@ -1,13 +1,15 @@
 """What the processor of this machine offers: how many cores, and which number formats it multiplies natively.
 
-Everything is asked of the hardware, nothing is measured. No call here exists on one system only.
+Everything is asked of the hardware and the system, nothing is timed. No call here exists on one system only.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import time
 
+import psutil
 import torch
 
 NARROW_ISA = (
@@ -24,6 +26,45 @@ def cores() -> int:
     """Cores that this process may use; all of the machine where the system does not say (macOS, Windows)."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def others(seconds: float = 0.2) -> float:
+    """Cores that other programs keep busy, of those this process may use, watched for so many seconds; 0 where it is not told."""
+    watch = Watch()
+    time.sleep(seconds)
+    return watch.others()
+
+
+class Watch:
+    """Counts from its making on what others take of the cores."""
+
+    def __init__(self) -> None:
+        self.started, self.busy, self.own = time.monotonic(), _busy(), _own()
+
+    def others(self) -> float:
+        """Cores that other programs kept busy since then, on average."""
+        passed = time.monotonic() - self.started
+        return max(0.0, (_busy() - self.busy) - (_own() - self.own)) / passed if passed > 0 else 0.0
+
+
+def _busy() -> float:
+    """Seconds that the cores of this process were at work."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    times = psutil.cpu_times(percpu=True)
+    mine = [times[core] for core in affinity(0) if core < len(times)] if affinity else times
+    return sum(sum(core) - core.idle - getattr(core, "iowait", 0.0) - getattr(core, "guest", 0.0) for core in mine)
+
+
+def _own() -> float:
+    """Seconds that this process and those it started were at work."""
+    process = psutil.Process()
+    times = [process.cpu_times(), *(child.cpu_times() for child in _children(process))]
+    ended = times[0]
+    return sum(each.user + each.system for each in times) + ended.children_user + ended.children_system
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children(recursive=True) if child.is_running()]
 
 
 def multiplies(dtype: torch.dtype) -> bool:

@@ -4,15 +4,15 @@ import re
 import shlex
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from brief import NAMES, load, tiny
 from torch import nn
 
 from vitrail import catalog
 from vitrail.model.build import build_codec, build_prior, check, fitted
-from vitrail.model.recipe import Recipe, override, read_settings
+from vitrail.model.recipe import override, read_settings
 from vitrail.model.weight import current
 from vitrail.training import run
 from vitrail.training.codec_step import CodecStep
@@ -23,41 +23,7 @@ from vitrail.training.prior_step import PriorStep
 from vitrail.training.weights import weigh
 from vitrail.types import Batch, DataSpec
 
-NAMES = catalog.names("recipes")
 SHAPES = ((1, 28, 28), (3, 32, 32), (1, 30, 45))
-# The smallest sensible value of whatever a part has of these.
-TINY = {
-    "network": {"widths": (8, 8), "blocks": 1},
-    "bottleneck": {"size": 16, "channels": 4},
-    "prior": {"width": 16, "depth": 1, "heads": 2, "components": 2},
-    "discriminator": {"width": 8, "widths": (8, 8)},
-    "denoiser": {"width": 16, "depth": 1, "blocks": 1},
-}
-BRIEF = {
-    "training.steps": 6,
-    "training.share": 0.5,
-    "training.precision": "fp32",
-    "training.threads": 1,
-    "training.log": 1,
-    "training.checkpoint_steps": 2,
-    "training.codec.batch": 16,
-    "training.prior.batch": 16,
-    "data.workers": 0,
-}
-
-
-def load(name: str) -> Recipe:
-    made: Recipe = catalog.find("recipes", name).recipe()
-    return made
-
-
-def tiny(recipe: Recipe) -> Recipe:
-    """The same system, small and for six steps."""
-    changes: dict[str, Any] = dict(BRIEF)
-    for slot, values in TINY.items():
-        fields = type(getattr(recipe, slot)).model_fields if getattr(recipe, slot) else {}
-        changes |= {f"{slot}.{key}": value for key, value in values.items() if key in fields}
-    return override(recipe, changes)
 
 
 def commands(name: str) -> list[list[str]]:

@@ -134,7 +134,7 @@ def test_a_prior_over_the_data_itself_goes_on_without_its_snapshot() -> None:
 @pytest.fixture(scope="module")
 def continuous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("continuous") / "run"
-    run.train(made(**{"training.steps": 150, "bottleneck.channels": 8}), "digits", folder)
+    run.train(made(**{"training.steps": 150, "bottleneck.channels": 8, "data.augment": 0}), "digits", folder)
     return folder
 
 
@@ -147,7 +147,7 @@ def error(model: Model) -> float:
 def test_a_continuous_codec_becomes_a_discrete_one_faster_than_from_scratch(
     bottleneck: str, continuous: Path, tmp_path: Path
 ) -> None:
-    recipe = successor(recipe_of(continuous), {"bottleneck": bottleneck, "training.steps": 50})
+    recipe = successor(recipe_of(continuous), {"bottleneck": bottleneck, "training.steps": 50, "data.augment": 0})
     begun = run.train(recipe, "digits", tmp_path / "begun", start=continuous)
     scratch = run.train(recipe, "digits", tmp_path / "scratch")
     assert begun.codec.bottleneck.size

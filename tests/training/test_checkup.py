@@ -124,7 +124,7 @@ def test_a_collapsed_run_is_told_what_to_try(
     name: str, changes: dict[str, Any], finding: str, fix: str, tmp_path: Path
 ) -> None:
     run.train(recipe(name, **changes), "digits", tmp_path / "run")
-    (found,) = read(tmp_path / "run")
+    found, *_ = read(tmp_path / "run")
     assert (found.name, found.fixes[0]) == (finding, fix)
 
 

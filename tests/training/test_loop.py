@@ -346,7 +346,7 @@ def test_the_precision_is_measured_once_and_kept(tmp_path: Path) -> None:
 
     measured = settings(precision="auto", threads=0, preview=1e-9)
     with pytest.raises(RuntimeError, match="stop here"):
-        loop.run(job(toy, "20 steps", preview=check), tmp_path, measured)
+        loop.run(job(toy, "200000 steps", preview=check), tmp_path, measured)
     state = json.loads((tmp_path / "checkpoints" / "codec_step_000000" / "state.json").read_text())["state"]
     chosen = state["precision"]
     assert len(chosen["measured"]) >= 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,11 +22,13 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE, as the shell reports it
 def run(words: Sequence[str]) -> int:
     """Run a command line given as words; returns the exit code.
 
-    0 done · 1 failed · 2 usage · 3 data · 4 refused model · 5 interrupted, resumable · 130 interrupted by hand.
+    0 done · 1 failed · 2 usage · 3 data · 4 refused model · 5 interrupted, resumable ·
+    6 not learnt, where that was asked for · 130 interrupted by hand.
     With --json a refusal is also an object on standard output: {"error": {"kind", "exit_code", "messages"}}.
     """
     from vitrail.cli import app
 
+    _show_remarks()
     try:
         command = typer.main.get_command(app)
         code = command.main(list(words) or ["--help"], prog_name="vitrail", standalone_mode=False)
@@ -36,6 +39,13 @@ def run(words: Sequence[str]) -> int:
         if bug or os.environ.get("VITRAIL_DEBUG") == "1":
             raise
         return _refused(error, "--json" in words)
+
+
+def _show_remarks() -> None:
+    """Print what vitrail says by the way to standard error, as warnings are."""
+    logging.getLogger("vitrail").setLevel(logging.INFO)
+    if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.INFO)
 
 
 class Mistakes:

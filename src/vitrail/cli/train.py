@@ -5,6 +5,7 @@ First the codec, then its prior. The same command again goes on from the last ch
     vitrail train vqvae --data photos/ --out runs/photos --budget 30min
     vitrail train vqvae --data fashion-mnist --out runs/fine --set bottleneck.size=1024 --set training.codec.lr=5e-4
     vitrail train --config runs/fine/recipe.json --data fashion-mnist --out runs/again --seed 1
+    vitrail train vqvae --data photos/ --budget 30min --dry-run
     vitrail train --from runs/ae --set bottleneck=fsq --data fashion-mnist --out runs/discrete
 
 `vitrail recipes` lists the recipes, `vitrail recipes show NAME` every field that --set can change.
@@ -25,11 +26,12 @@ from vitrail.cli._options import Set
 from vitrail.cli._refusal import Mistakes, first_process
 from vitrail.cli._show import progress
 from vitrail.data.dataset import open_dataset
+from vitrail.errors import NotLearnt
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe
 from vitrail.tasks._likelihood import Measure, measure_of
 from vitrail.tasks.evaluate import Evaluation, evaluate
-from vitrail.training import checkup, report, run
+from vitrail.training import checkup, learnt, report, run
 from vitrail.training.progress import displayed
 
 BRIEF = 2000  # held-out pictures that the table after training is of
@@ -59,6 +61,16 @@ Config = Annotated[
     typer.Option("--config", metavar="FILE", help="a recipe's printed form, YAML or JSON, such as a run's recipe.json"),
 ]
 
+Required = Annotated[
+    bool,
+    typer.Option("--require-learnt", help="exit with 6 where a stage ended without having learnt anything"),
+]
+
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="train nothing; time some steps and tell what the budget will buy on this machine"),
+]
+
 From = Annotated[
     Path | None,
     typer.Option(
@@ -79,22 +91,35 @@ def train(
     set: Set = None,
     config: Config = None,
     start: From = None,
+    require_learnt: Required = False,
+    dry_run: DryRun = False,
 ) -> Answer:
-    """Train, then score the held-out pictures briefly."""
+    """Train, then score the held-out pictures briefly. Raises NotLearnt where that is asked for."""
     with Mistakes() as mistakes:
         flags = {"training.budget": budget, "training.seed": seed}
         chosen = _recipe.chosen(recipe, config, set or [], flags, mistakes, start)
         _sources.check(data, mistakes)
-        if out is None:
+        if out is None and not dry_run:
             mistakes.add("--out is missing; it names the run folder, for example --out runs/first")
     assert chosen is not None
     assert data is not None
+    if dry_run:
+        return _foreseen(chosen, data)
     assert out is not None
     model = _trained(chosen, data, out, start)
     if not first_process():
         return Answer({})
     about, found = _evaluated(model, data, out)
+    if require_learnt and (missing := [each for each in checkup.read(out) if each.name in learnt.NAMES]):
+        raise NotLearnt(f"{out} has not learnt: {missing[-1]}")
     return _answer(about, found, out, model)
+
+
+def _foreseen(recipe: Recipe, data: str) -> Answer:
+    with progress("pictures") as reading:
+        found = [*run.foresee(recipe, data, reading)]
+    told = [str(each) for each in found] or ["this recipe trains nothing by steps"]
+    return Answer({"recipe": recipe.name, "data": data, "stages": [asdict(each) for each in found]}, told)
 
 
 def _trained(recipe: Recipe, data: str, out: Path, start: Path | None) -> Model:

@@ -1,4 +1,4 @@
-"""Random flips, shifts and black or white, a pure function of (seed, sample, epoch), for a whole batch at once."""
+"""Random flips, shifts, small changes and black or white: pure functions of (seed, sample, epoch), for whole batches at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy.typing as npt
 from vitrail.data.config import DataConfig
 from vitrail.data.noise import bits, mix
 from vitrail.data.source import Pixels
+from vitrail.data.warping import warped
 
 JUDGED = 2008  # seed of the one black-and-white form of each sample that models are judged by
 
@@ -15,12 +16,19 @@ JUDGED = 2008  # seed of the one black-and-white form of each sample that models
 def augmented(
     x: Pixels, config: DataConfig, seed: int, index: npt.NDArray[np.int64], epoch: npt.NDArray[np.int64]
 ) -> Pixels:
-    """Pictures (B, C, H, W) flipped left-right and moved by up to `config.shift` pixels, edges repeated; then `binarised`."""
-    if not (config.flip or config.shift or config.binarise):
+    """Pictures (B, C, H, W) flipped left-right and moved by up to `config.shift` pixels, edges repeated; then `warped` and
+    `binarised`."""
+    if not (augments(config) or config.binarise):
         return x
     drawn = bits(seed, index, epoch)
     x = _moved(x, config, drawn)
+    x = warped(x, config, drawn) if config.augment else x
     return binarised(x, drawn) if config.binarise else x
+
+
+def augments(config: DataConfig) -> bool:
+    """Whether a sample looks otherwise in every epoch."""
+    return bool(config.flip or config.shift or config.augment)
 
 
 def binarised(x: Pixels, drawn: npt.NDArray[np.uint64]) -> Pixels:

@@ -25,6 +25,17 @@ class DataConfig(Config):
     channels: Literal[1, 3] | None = Field(None, description="1 grey, 3 RGB; None: as in the source")
     flip: bool = Field(False, description="mirror left-right at random; only where a mirrored picture is a valid one")
     shift: int = Field(0, ge=0, description="move by up to this many pixels at random, edges repeated")
+    augment: float | None = Field(
+        None,
+        ge=0,
+        le=2,
+        description="strength of the random changes below, for codec and prior alike: 0 none, 1 full; null: full up to 2,000"
+        " training samples, less for more, none from 20,000",
+    )
+    turn: float = Field(12.0, ge=0, le=180, description="largest turn in degrees at full strength")
+    zoom: float = Field(0.12, ge=0, lt=1, description="largest change of scale at full strength")
+    move: float = Field(0.12, ge=0, lt=1, description="largest move at full strength, as a share of the side")
+    light: float = Field(0.4, ge=0, le=4, description="largest change of gamma at full strength, in powers of two")
     binarise: bool = Field(
         False,
         description="each value becomes 0 or 1, 1 with the probability of its brightness: for training anew in every epoch, for"

@@ -126,6 +126,15 @@ def in_order(dataset: Dataset, batch: int) -> Iterator[Batch]:
         yield _batch(dataset, pixels, torch.from_numpy(index))
 
 
+def spread(dataset: Dataset, most: int) -> Batch | None:
+    """So many samples, evenly spaced over the data set, as evaluation gets them; None where there are none."""
+    if not len(dataset):
+        return None
+    count = min(len(dataset), most)
+    pixels, index = dataset.readable(np.arange(count) * len(dataset) // count)
+    return _batch(dataset, pixels, torch.from_numpy(index))
+
+
 def _batch(dataset: Dataset, pixels: Pixels, index: Tensor) -> Batch:
     return Batch(unit(pixels), dataset.labels[index], index, dataset.text(index))
 

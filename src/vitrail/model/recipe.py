@@ -49,8 +49,11 @@ class Descent(Config):
     lr: float = Field(1e-3, gt=0, description="peak learning rate")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the stage over which the learning rate rises from 0")
     decay: Literal["cosine", "linear", "none"] = Field("cosine", description="how the learning rate falls afterwards")
-    weight_decay: float = Field(
-        0.0, ge=0, description="decoupled decay of matrices and kernels, per step, times the rate"
+    weight_decay: float | None = Field(
+        None,
+        ge=0,
+        description="decoupled decay of matrices and kernels, per step, times the rate; null: 0, of a prior by the number of"
+        " training samples",
     )
     betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW's two averages")
     clip: float = Field(1.0, gt=0, description="largest gradient norm; longer gradients are scaled down to it")
@@ -68,6 +71,9 @@ class Stage(Descent):
     ema: float = Field(
         0.999, ge=0, lt=1, description="decay of the averaged weights at the end of its warm-up; 0: none"
     )
+    recommended: int | None = Field(
+        None, ge=1, description="samples that it should see, repeats counted, by what was measured; null: not measured"
+    )
     posthoc: bool = Field(
         False, description="keep what `vitrail average` makes averages of any width of, 64 bytes a weight"
     )
@@ -81,6 +87,11 @@ class Training(Config):
     )
     share: float = Field(
         0.5, gt=0, lt=1, description="part of the budget that the codec gets where the prior trains too"
+    )
+    select: Literal["best", "last"] = Field(
+        "best",
+        description="weights that the model gets: those of the lowest held-out loss, and a stage whose held-out loss rises ends"
+        " early; or the last ones. A codec that plays against a discriminator keeps its last",
     )
     seed: int = Field(0, ge=0, lt=1 << 62, description="seed of weights, data order and augmentation")
     precision: Literal["auto", "fp32", "bf16"] = Field(

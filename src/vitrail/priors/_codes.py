@@ -43,7 +43,12 @@ class Config(PartConfig):
     depth: int = Field(6, ge=1, description="layers")
     heads: int = Field(4, ge=1, description="attention heads; divides the width")
     rotary: bool = Field(True, description="rotary positions inside attention, beside the learned ones of the input")
-    dropout: float = Field(0.0, ge=0, lt=1, description="after attention and mlp")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="after attention and mlp; null: the fewer samples, the more",
+    )
     label_dropout: float = Field(
         0.1, ge=0, le=1, description="share of samples trained without their class and condition, for guidance"
     )

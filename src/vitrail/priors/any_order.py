@@ -63,7 +63,7 @@ class AnyOrder(Prior):
         self.place = nn.Parameter(0.02 * torch.randn(self.length, config.width))  # of the token itself
         self.next = nn.Parameter(0.02 * torch.randn(self.length, config.width))  # of the one to predict
         self.transformer = Scattered(
-            config.width, config.depth, config.heads, grid, rotate=config.rotary, dropout=config.dropout
+            config.width, config.depth, config.heads, grid, rotate=config.rotary, dropout=config.dropout or 0.0
         )
         self.norm = nn.RMSNorm(config.width, eps=1e-6)
         self.head = nn.Linear(config.width, spec.size, bias=False)

@@ -74,7 +74,7 @@ class Autoregressive(Prior):
             grid,
             causal=True,
             rotate=config.rotary,
-            dropout=config.dropout,
+            dropout=config.dropout or 0.0,
             rounds=1 + conditional,
         )
         self.norm = nn.RMSNorm(config.width, eps=1e-6)

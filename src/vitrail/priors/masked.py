@@ -76,7 +76,7 @@ class Masked(Prior):
         self.code = nn.Embedding(spec.size * spec.levels + 1, config.width)  # its last row: hidden
         self.place = nn.Parameter(0.02 * torch.randn(self.length, config.width))
         self.transformer = Scattered(
-            config.width, config.depth, config.heads, grid, rotate=config.rotary, dropout=config.dropout
+            config.width, config.depth, config.heads, grid, rotate=config.rotary, dropout=config.dropout or 0.0
         )
         self.norm = nn.RMSNorm(config.width, eps=1e-6)
         self.head = nn.Linear(config.width, spec.size, bias=False)

@@ -33,7 +33,7 @@ class Config(PartConfig):
     depth: int = Field(8, ge=1, description="layers")
     kernel: int = Field(3, ge=3, description="side of what a layer sees, odd; half of it lies before the middle")
     first: int = Field(7, ge=3, description="the same of the first layer")
-    dropout: float = Field(0.0, ge=0, lt=1, description="inside every layer")
+    dropout: float | None = Field(None, ge=0, lt=1, description="inside every layer; null: the fewer samples, the more")
     label_dropout: float = Field(
         0.1,
         ge=0,
@@ -80,7 +80,7 @@ class PixelCNN(Chain):
             config.first,
             rows=len(spec.grid) == 2,
             classes=classes,
-            dropout=config.dropout,
+            dropout=config.dropout or 0.0,
         )
         self.place = nn.Linear(width, spec.levels * width)  # every level reads the place in its own way
         self.earlier = nn.Embedding(rows - spec.size, width) if spec.levels > 1 else None  # levels before, same place

@@ -47,6 +47,6 @@ def recipe() -> Recipe:
             budget="40 epochs",
             codec=Stage(batch=64, lr=2e-2),
             discriminator=Descent(lr=1e-3, betas=(0.5, 0.9), warmup=0.0),
-            prior=Stage(batch=64, optimiser="muon", lr=3e-3, weight_decay=0.01),
+            prior=Stage(batch=64, optimiser="muon", lr=3e-3),
         ),
     )

@@ -38,6 +38,6 @@ def recipe() -> Recipe:
         training=Training(
             budget="40 epochs",
             codec=Stage(batch=64, lr=3e-2),
-            prior=Stage(batch=64, optimiser="muon", lr=3e-3, weight_decay=0.01),
+            prior=Stage(batch=64, optimiser="muon", lr=3e-3),
         ),
     )

@@ -38,6 +38,6 @@ def recipe() -> Recipe:
             budget="20 epochs",
             codec=Stage(batch=64, optimiser="muon", lr=3e-3),
             discriminator=Descent(lr=1e-3, betas=(0.5, 0.9), warmup=0.0),
-            prior=Stage(batch=64, optimiser="muon", lr=3e-3, weight_decay=0.01),
+            prior=Stage(batch=64, optimiser="muon", lr=3e-3),
         ),
     )

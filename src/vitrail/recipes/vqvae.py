@@ -29,6 +29,6 @@ def recipe() -> Recipe:
         training=Training(
             budget="20 epochs",
             codec=Stage(batch=64, optimiser="muon", lr=3e-3),
-            prior=Stage(batch=64, optimiser="muon", lr=3e-3, weight_decay=0.01),
+            prior=Stage(batch=64, optimiser="muon", lr=3e-3),
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -36,6 +37,11 @@ class Budget:
         """The share that is used up, 0 to 1."""
         used = {"steps": step, "images": images, "seconds": seconds}[self.unit]
         return min(used / self.amount, 1.0)
+
+    def seconds(self, step: float, batch: int) -> float:
+        """How long it takes, where a step of so many images takes `step` seconds."""
+        steps = {"steps": self.amount, "images": self.amount / batch, "epochs": math.inf, "seconds": self.amount / step}
+        return steps[self.unit] * step
 
 
 def read(text: str) -> Budget:

@@ -84,12 +84,11 @@ class Checkup:
 
 
 def tell(folder: Path, finding: Finding) -> None:
-    """Warn of it, and keep it in the run folder, unless it was told there before."""
-    if finding.name in {each.name for each in read(folder)}:
+    """Warn of a finding, unless this run was told in the same words, and keep it in the run folder."""
+    if str(finding) in map(str, read(folder)):
         return
     logger.warning("%s", finding)
-    path = folder / FILE
-    with durable.storing(path), path.open("a") as file:
+    with durable.storing(folder / FILE), (folder / FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(finding)) + "\n")
 
 

@@ -22,6 +22,7 @@ from vitrail.types import Batch
 
 # Terms that judge reconstructions, against which those of a game are balanced.
 LOOKS = ("reconstruction", "perceptual")
+JUDGED = (*LOOKS, "kl")  # what the held-out loss is made of: the bound, without what keeps a codebook in order
 
 
 class CodecStep(StepModule):
@@ -123,5 +124,6 @@ class CodecStep(StepModule):
         """Randomness of (seed, sample, step), so that it depends neither on the batch nor on a process."""
         if self.degradation is None:
             return None
-        x = self.degradation(batch.x.cpu(), generators(self.seed, batch.index, int(self.step)))
+        step = int(self.step) if self.training else 0  # held-out samples are always degraded alike
+        x = self.degradation(batch.x.cpu(), generators(self.seed, batch.index, step))
         return x.to(batch.x.device)

@@ -35,7 +35,7 @@ COLUMNS = 16
 ENLARGED = 56  # pixels; smaller pictures are enlarged
 LINE = 12  # pixels of the line that tells a distance
 NAME = "copies"  # of the finding
-FIXES = ("training.select=best", "data.augment=true", "data.flip=true", "prior.dropout=0.1", "data.shift=2")
+FIXES = ("training.select=best", "data.augment=1", "data.flip=true", "prior.dropout=0.1")
 
 
 def look(model: Model, out: Path, data: Dataset, heldout: Dataset) -> None:
@@ -66,10 +66,12 @@ def finding(found: dict[str, Copies], training: int, model: Model) -> Finding | 
     share, space = max(evident)
     its = found[space].heldout
     said = (
-        f"samples: {share:.0%} of {found[space].samples.n} are copies of training pictures or nearly so, in {space}; "
-        f"of {its.n} held-out pictures {its.value:.0%} are"
+        f"samples: {share:.0%} of {found[space].samples.n} are copies of training pictures or nearly so, seen in {space}, where "
+        f"chance makes {found[space].expected:.0%}; of {its.n} held-out pictures {its.value:.0%} are"
     )
-    cause = f"the prior has learnt {training:,} pictures by heart, so give it more of them or a shorter budget"
+    cause = (
+        f"the model has learnt its {training:,} training pictures by heart: it needs more of them, or a shorter budget"
+    )
     return Finding(NAME, said, cause, tuple(filter(_condition(model).takes, FIXES))[:SHOWN])
 
 
@@ -90,7 +92,7 @@ def printed(found: dict[str, Copies], data: Dataset, read: int, told: Finding | 
     return {
         "training": len(data),
         "searched": read,
-        "spaces": {name: _summary(each) for name, each in found.items()},
+        "spaces": {name: _summary(each, name == "pixels") for name, each in found.items()},
         "nearest": list(rows),
         "finding": None if told is None else str(told),
     }
@@ -102,10 +104,13 @@ def read(run: Path) -> dict[str, Any] | None:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
-def _summary(found: Copies) -> dict[str, Any]:
+def _summary(found: Copies, pixels: bool) -> dict[str, Any]:
     sides = {"samples": found.samples, "heldout": found.heldout}
     shares = {name: {"copies": each.value, "interval": each.interval, "n": each.n} for name, each in sides.items()}
-    medians = {"samples": found.median, "heldout": found.median_heldout}
+    medians = {
+        "samples": found.median,
+        **({"heldout": found.median_heldout} if pixels else {}),
+    }  # which are seen as pixels
     chance = {"expected": found.expected, "threshold": found.threshold, "probability": found.probability}
     return {**shares, "median": medians, **chance}
 

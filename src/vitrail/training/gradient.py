@@ -61,6 +61,12 @@ def cut(batch: Any, rounds: int) -> Iterator[tuple[Any, float, bool]]:
         yield chunk, size / sum(sizes), number == len(sizes) - 1
 
 
+def size(batch: Any) -> int:
+    """Samples of a batch."""
+    fields = (getattr(batch, field.name) for field in dataclasses.fields(batch))
+    return next(len(value) for value in fields if isinstance(value, Tensor))
+
+
 def onto(device: torch.device, batch: Any) -> Any:
     """The batch on a device."""
     if device.type == "cpu":

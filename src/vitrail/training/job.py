@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -77,6 +78,9 @@ class Job:
     preview: Callable[[nn.Module, int], None] | None = None  # (averaged module in eval mode, step), first process only
     rival: Rival | None = None
     listen: Callable[[Mapping[str, Any]], None] | None = None  # called with every line of the log, first process only
+    heldout: Callable[[], Sequence[Any]] | None = None  # batches whose loss is watched
+    judged: tuple[str, ...] | None = None  # terms that the held-out loss is made of; None: all
+    select: bool = False  # the weights of the best held-out loss are kept, and the stage ends early where it rises
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,11 @@ class Finished:
     steps: int
     seconds: float  # spent training, over all resumes
     metrics: dict[str, Any]  # the last line of the log
-    averaged: nn.Module  # the module with the moving average of its weights; the job's own where there is no average
+    averaged: (
+        nn.Module
+    )  # the module with averaged weights, the best or the last; the job's own where there is no average
     precision: dict[str, Any]  # what was measured and chosen at the start
     refused: int  # steps left out for a loss or gradient that was not finite
+    heldout: tuple[float, float] = (math.nan, math.nan)  # loss before the first step, and of the weights that were kept
+    early: bool = False  # it ended before its budget, since the held-out loss rose
+    best_step: int = 0  # of the weights that were kept

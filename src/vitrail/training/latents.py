@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,7 +25,7 @@ from vitrail.data.loader import Loader, in_order
 from vitrail.data.noise import generators
 from vitrail.training.gradient import Autocast, seed_part
 from vitrail.training.prior_step import CodeBatch
-from vitrail.types import Latent
+from vitrail.types import Batch, Latent
 
 CHUNK = 256  # pictures encoded at once
 SMALLEST_STD = 1e-4  # a channel that hardly varies is not blown up
@@ -49,21 +50,30 @@ class Latents:
             yield CodeBatch(_wide(self.latent[index]), self.label[index], condition)
 
 
-def streamed(
-    codec: Codec, loader: Loader, discrete: bool, seed: int, degrade: Degradation | None, start: int
-) -> Iterator[CodeBatch]:
-    """Batches from a step on, encoded as they come, augmented anew in every epoch: for a codec that costs next to nothing."""
-    for batch in loader.stream(start):
-        hint = None if degrade is None else degrade(batch.x, generators(seed, batch.index, 0))
-        given = batch.text if hint is None else _either(codec, hint, discrete)
-        yield CodeBatch(_either(codec, batch.x, discrete), batch.label, given)
+@dataclass(frozen=True)
+class Encoder:
+    """What makes latents of pictures as a prior is given them: codes where it wants these, or else normalised z."""
 
+    codec: Codec
+    discrete: bool
+    seed: int
+    degrade: Degradation | None = None  # what makes a hint of a picture; every picture has one, always the same
+    autocast: Autocast = nullcontext
 
-@torch.no_grad()
-def _either(codec: Codec, x: Tensor, discrete: bool) -> Tensor:
-    """Codes, or normalised z."""
-    x = x.to(codec.mean.device)
-    return codec.codes(x) if discrete else codec.encode(x).z
+    def __call__(self, batch: Batch) -> CodeBatch:
+        hint = None if self.degrade is None else self.degrade(batch.x, generators(self.seed, batch.index, 0))
+        given = batch.text if hint is None else self._latent(hint)
+        return CodeBatch(self._latent(batch.x), batch.label, given)
+
+    def stream(self, loader: Loader, start: int) -> Iterator[CodeBatch]:
+        """Batches from a step on, encoded as they come, augmented anew in every epoch."""
+        return map(self, loader.stream(start))
+
+    @torch.no_grad()
+    def _latent(self, x: Tensor) -> Tensor:
+        with self.autocast():
+            x = x.to(self.codec.mean.device)
+            return self.codec.codes(x) if self.discrete else self.codec.encode(x).z.float()
 
 
 def normalise(path: Path, codec: Codec) -> None:
@@ -81,11 +91,6 @@ def read(path: Path, codec: Codec, codes: bool = True) -> Latents:
     label, text = held.pop("label"), held.pop("text", None)
     wanted = {name: _wanted(latent, codec, codes) for name, latent in held.items()}
     return Latents(wanted["latent"], label, wanted.get("condition", text))
-
-
-def seconds(path: Path) -> float:
-    """How long `make` took."""
-    return float(_told(path)["seconds"])
 
 
 def make(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor, nn
 
 from vitrail.model.recipe import Descent, Stage
 from vitrail.training.averages import Averages
@@ -29,6 +30,7 @@ class Learner:
     norm: str = "grad_norm"  # the name of its gradient's length among the numbers of a step
     rival: Learner | None = None
     averages: Averages | None = None  # where the recipe asks for more than the one
+    best: dict[str, Tensor] = field(default_factory=dict)  # of the averaged module, when its held-out loss was lowest
 
     def rate(self, used: float) -> float:
         """The learning rate where a share of the stage's budget is used."""
@@ -53,12 +55,29 @@ class Learner:
         if self.rival is not None:
             self.rival.clear()
 
+    def keep_best(self) -> None:
+        """Remember the averaged weights as they are."""
+        for name, tensor in own_tensors(self.average.module()).items():
+            if name in self.best:
+                self.best[name].copy_(tensor.detach())
+            else:
+                self.best[name] = tensor.detach().clone()
+
+    def chosen(self) -> nn.Module:
+        """The averaged module with the weights that were kept, or with its last ones where none were."""
+        module = self.average.module()
+        if self.best:
+            put_back(own_tensors(module), self.best, "the best weights")
+        return module
+
     def tensors(self) -> Parts:
         """Everything by part and name, detached."""
         module = {name: tensor.detach() for name, tensor in own_tensors(self.module).items()}
         own = {"module": module, "average": self.average.tensors(), "optimiser": self.optimiser.tensors()}
         if self.averages is not None:
             own["averages"] = self.averages.tensors()
+        if self.best:
+            own["best"] = self.best
         rival = {} if self.rival is None else self.rival.tensors()
         return own | {f"rival_{part}": tensors for part, tensors in rival.items()}
 
@@ -68,6 +87,10 @@ class Learner:
         put_back(self.average.tensors(), saved["average"], what)
         if self.averages is not None:
             put_back(self.averages.tensors(), saved.get("averages", {}), what)
+        self.best.clear()
+        if "best" in saved:
+            self.keep_best()
+            put_back(self.best, saved["best"], what)
         self.optimiser.load(saved["optimiser"], what)
         if self.rival is not None:
             self.rival.put_back(

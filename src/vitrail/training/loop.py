@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -12,19 +13,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitrail import durable
 from vitrail.errors import Interrupted
 from vitrail.model.recipe import Training
-from vitrail.model.weight import current, moving
+from vitrail.model.weight import current
 from vitrail.training import distributed, guard, memory, precision, stopping
 from vitrail.training.averages import passed
 from vitrail.training.gradient import Autocast, backward, cut, onto, read, seed_part
 from vitrail.training.job import Finished, Job
-from vitrail.training.journal import Journal, Moment, Show
+from vitrail.training.journal import Journal, Show
 from vitrail.training.learner import Learner, learner
 from vitrail.training.precision import Precision
 from vitrail.training.state import State
 from vitrail.training.store import Store
+from vitrail.training.telling import Clock, Telling
+from vitrail.training.validation import Validation
 
 MARGIN = 1.25  # a wall-clock stage ends when this many times its last step would no longer fit
 
@@ -36,7 +38,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
     Raises Interrupted after a stop signal or on a full disk, VitrailError if the loss stays not finite,
     ModelError if the checkpoint belongs to another recipe, UsageError if a weight names no term.
     """
-    started, ranks = perf_counter(), distributed.current()
+    ranks = distributed.current()
     memory.keep_freed()
     config, device, budget = job.config, ranks.device, job.budget.resolved(job.samples)
     pupil = learner(job.module, config, device, job.rival)
@@ -55,23 +57,23 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             precision.compiled(job.module)
         net = ranks.average_gradients(job.module)
         rival_net = ranks.average_gradients(job.rival.module) if job.rival else None
-        clock = Clock(started, state, config.batch)
+        clock = Clock(perf_counter(), state, config.batch)  # from here on the budget is spent
+        validation = Validation(job, pupil.average, ranks, training.seed)
+        if state.step == 0 and validation.batches:
+            _validate(job, validation, autocast, pupil, state)
+        telling = Telling(job, pupil, training, folder, ranks, clock, journal, state.seconds)
         store.save(pupil, state)  # at step 0, so that there is always one to go back to
-        previewed, preview_cost = state.seconds, 0.0
 
         while True:
             began = perf_counter()
             batch = onto(device, next(batches))
-            first = ranks.rank * config.accumulate  # of this process's rounds among all that make up the batch
-            seed = partial(seed_part, training.seed, job.name, state.step, first, device)
             used = budget.progress(state.step + 0.5, (state.step + 0.5) * config.batch, state.seconds)
-            job.module.at(used)
-            values = backward(net, batch, config.accumulate, current(job.weights, used), autocast, seed)
-            values["grad_norm"] = pupil.optimiser.gradient_norm()
-            seed = partial(seed_part, training.seed, f"{job.name} rival", state.step, first, device)
-            numbers = read(values | _contested(job, rival_net, pupil, used, autocast, seed))
+            first = ranks.rank * config.accumulate  # of this process's rounds among all that make up the batch
+            seed = partial(seed_part, training.seed, step=state.step, first=first, device=device)
+            numbers = learn(job, net, rival_net, pupil, batch, used, autocast, seed)
 
-            ahead = MARGIN * (perf_counter() - began) + store.cost + preview_cost  # seconds until the end, if it is now
+            # Seconds until the end, if it is now.
+            ahead = MARGIN * (perf_counter() - began) + store.cost + telling.preview_cost + validation.cost
             wishes = [not guard.acceptable(numbers), stop.requested, clock.seconds(), ahead]
             refused, stopped, seconds, ahead = ranks.highest(wishes)
             if refused:
@@ -84,19 +86,15 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             state.step, state.seconds = state.step + 1, seconds
             over = budget.progress(state.step, state.step * config.batch, seconds + ahead) == 1
             state.finished = over and not state.refused_in_row  # the last step proves that the weights are good
+            looks = validation.wanted(state, over)
+            if looks:
+                _validate(job, validation, autocast, pupil, state)
 
             following = budget.progress(state.step + 0.5, (state.step + 0.5) * config.batch, state.seconds)
             if state.updates and (passed(used, following) or state.finished):
                 store.keep(pupil, state)
-            if state.step % training.log == 0 or state.finished:
-                rate = state.rate_scale * pupil.rate(used)
-                _log(job, state, clock, journal, state.means(ranks), used, rate, listened=ranks.first)
-            if journal.due(seconds) or state.finished:
-                progress = 1.0 if state.finished else budget.progress(state.step, state.step * config.batch, seconds)
-                journal.beat(clock.moment(job.name, state, progress, numbers["loss"]), seconds)
-            if job.preview and (state.finished or seconds - previewed >= training.preview):
-                ranks.first_does(partial(_preview, job, pupil, state.step, folder))
-                previewed, preview_cost = seconds, clock.seconds() - seconds
+            progress = 1.0 if state.finished else budget.progress(state.step, state.step * config.batch, seconds)
+            telling.tell(state, used, progress, numbers["loss"], looks)
             sound = state.refused_in_row < guard.TOLERATED
             if sound and (state.finished or stopped or (store.due(state) and not state.refused_in_row)):
                 journal.sync()
@@ -111,64 +109,26 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
                 return _finished(pupil, state)
 
 
-class Clock:
-    """Time spent in a stage over all resumes, and the speeds derived from it."""
-
-    def __init__(self, started: float, state: State, batch: int) -> None:
-        self.zero, self.batch = started - state.seconds, batch
-        self.first_step, self.first_seconds = state.step, self.seconds()
-        self.line_step, self.line_seconds = self.first_step, self.first_seconds
-
-    def seconds(self) -> float:
-        """Seconds spent so far."""
-        return perf_counter() - self.zero
-
-    def moment(self, stage: str, state: State, progress: float, loss: float) -> Moment:
-        """Where the stage is, with the speed since it was started or resumed."""
-        passed = max(state.seconds - self.first_seconds, 1e-9)
-        rate = max(state.step - self.first_step, 0) * self.batch / passed
-        eta = state.seconds * (1 - progress) / progress if progress else float("nan")
-        return Moment(stage, state.step, progress, loss, rate, eta)
-
-    def line(self, stage: str, state: State, means: dict[str, float], rate: float) -> dict[str, Any]:
-        """A line of the log; `means` are those since the line before it."""
-        steps, passed = state.step - self.line_step, max(state.seconds - self.line_seconds, 1e-9)
-        self.line_step, self.line_seconds = state.step, state.seconds
-        grouped = {
-            group: {name.partition(".")[2]: value for name, value in means.items() if name.startswith(f"{group}.")}
-            for group in ("terms", "stats", "weights")
-        }
-        time = {"seconds": round(state.seconds, 3), "images_per_second": round(max(steps, 0) * self.batch / passed, 1)}
-        return {
-            "stage": stage,
-            "step": state.step,
-            "images": state.step * self.batch,
-            "loss": means.get("loss"),
-            **grouped,
-            "lr": rate,
-            "grad_norm": means.get("grad_norm"),
-            "refused": state.refused,
-            "time": time,
-        }
-
-
-def _log(
+def learn(
     job: Job,
-    state: State,
-    clock: Clock,
-    journal: Journal,
-    means: dict[str, float],
+    net: nn.Module,
+    rival_net: nn.Module | None,
+    pupil: Learner,
+    batch: Any,
     used: float,
-    rate: float,
-    listened: bool,
-) -> None:
-    """Write a line of the log: means since the last one, what the module observed, and weights that move."""
-    observed = {f"stats.{name}": value for name, value in job.module.observed().items()}
-    observed |= {f"weights.{name}": value for name, value in moving(job.weights, used).items()}
-    state.last = clock.line(job.name, state, means | observed, rate)
-    journal.write(state.last, job.module.histograms)
-    if job.listen and listened:
-        job.listen(state.last)
+    autocast: Autocast,
+    seed: Callable[..., None],
+) -> dict[str, float]:
+    """Give the module and its rival their gradients on a batch, and return the numbers of the step.
+
+    used: share of the stage that is done. seed: called with `stage` and `part` of the batch before each round.
+    """
+    job.module.at(used)
+    own = lambda part: seed(stage=job.name, part=part)  # noqa: E731
+    values = backward(net, batch, job.config.accumulate, current(job.weights, used), autocast, own)
+    values["grad_norm"] = pupil.optimiser.gradient_norm()
+    rivals = lambda part: seed(stage=f"{job.name} rival", part=part)  # noqa: E731
+    return read(values | _contested(job, rival_net, pupil, used, autocast, rivals))
 
 
 def _contested(
@@ -183,24 +143,46 @@ def _contested(
     return values | {pupil.rival.norm: pupil.rival.optimiser.gradient_norm()}
 
 
+def _validate(job: Job, validation: Validation, autocast: Autocast, pupil: Learner, state: State) -> None:
+    """Look at the held-out samples; keep the weights if they are the best so far, and end the stage if they get worse."""
+    better = state.validation.see(validation.look(state.validation, autocast), state.step)
+    if not job.select:
+        return
+    if better:
+        pupil.keep_best()
+    if state.validation.stalled(state.step) and not state.finished:
+        state.early = state.finished = True
+
+
 def _choose_precision(
     job: Job, batches: Iterator[Any], training: Training, ranks: distributed.Ranks, state: State
 ) -> Iterator[Any]:
     """Decide the stage's precision with its first batch, which is then handed out again."""
-    first = next(batches)
+    first, budget = next(batches), job.budget.resolved(job.samples)
     part, _, _ = next(cut(first, job.config.accumulate))
-    choice = precision.choose(job.module, onto(ranks.device, part), current(job.weights, 0.0), training, ranks)
+    choice = precision.choose(
+        job.module,
+        onto(ranks.device, part),
+        current(job.weights, 0.0),
+        training,
+        ranks,
+        lambda step: precision.SHARE * budget.seconds(step, job.config.batch),
+    )
     state.precision = choice.printed()
     return chain([first], batches)
 
 
-def _preview(job: Job, pupil: Learner, step: int, folder: Path) -> None:
-    """Show the averaged module to the recipe's preview. A full disk counts as an interruption."""
-    assert job.preview
-    with durable.storing(folder / "samples"), pupil.average.used() as module:
-        job.preview(module, step)
-
-
 def _finished(pupil: Learner, state: State) -> Finished:
-    averaged = pupil.average.module()
-    return Finished(state.step, state.seconds, state.last, averaged, state.precision, state.refused)
+    seen = state.validation
+    heldout = (seen.first, seen.best if pupil.best else seen.losses.get("loss", math.nan))
+    return Finished(
+        state.step,
+        state.seconds,
+        state.last,
+        pupil.chosen(),
+        state.precision,
+        state.refused,
+        heldout,
+        state.early,
+        seen.best_step,
+    )

@@ -16,6 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from vitrail.errors import ModelError
 from vitrail.model.recipe import Descent
+from vitrail.training.muon import Muon
 
 NARROW = 32  # a kernel with a shorter side reads or writes the data itself; to orthogonalise it gains nothing
 OUTER = ("head", "embed")  # kernels of layers named so are not hidden ones
@@ -37,14 +38,13 @@ class Optimiser:
             {"params": [trained[name] for name in trained if name not in kernels], "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
-        decay = config.weight_decay
+        decay = config.weight_decay or 0.0
         self.parts: list[torch.optim.Optimizer] = []
         if groups:
             self.parts.append(torch.optim.AdamW(groups, config.lr, config.betas, weight_decay=decay, fused=True))
         if hidden:
             matrices = [matrix for _, matrix in self.matrices]
-            muon = torch.optim.Muon(matrices, config.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-            self.parts.append(muon)
+            self.parts.append(Muon(matrices, config.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
 
     def gradient_norm(self) -> Tensor:
         """Length of the whole gradient, scalar."""

@@ -1,16 +1,18 @@
-"""Number format and threads, chosen by measuring on the machine, then kept for the whole run.
+"""Number format and threads, chosen by asking the hardware and timing a few steps, then kept for the whole run.
 
-bf16 is autocast over float32 weights. It is up to 6 times as fast as fp32 where the processor has matrix units for it,
-many times slower where it has not; more threads may slow small networks down. So a few steps are timed, not guessed.
+bf16 is autocast over float32 weights. It is up to 6 times as fast as fp32 where the processor has matrix units for it, and 10 to
+40 times slower where it has not, so that there it is never tried. More threads may slow small networks down, or two threads
+fight with another program for a core: that is timed. The trial takes at most SHARE of a stage's budget, and comes on top of it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -21,11 +23,16 @@ from torch import nn
 from vitrail import processor
 from vitrail.model.recipe import Training
 from vitrail.training.distributed import Ranks
-from vitrail.training.gradient import Autocast, backward
+from vitrail.training.gradient import Autocast, backward, cut
 from vitrail.training.job import StepModule
+from vitrail.training.muon import native
 
 PAYS = 1.05  # bf16 must be this many times as fast as fp32 to be worth its rounding
-TIMED = 0.25  # seconds of timed steps per candidate, about
+TIMED = 0.25  # seconds of timed steps per candidate, at most about
+SHARE = 0.02  # of what a stage may take, for the whole trial
+SLOW = 3.0  # times as long as the fastest first step: a candidate that needs longer is dropped
+CROWDED = 0.5  # cores that others keep busy, from where on one thread is the more promising choice
+PART = 16  # samples of the first probe, which finds out what a step costs, are this many times fewer
 
 
 @dataclass(frozen=True)
@@ -34,29 +41,86 @@ class Precision:
 
     format: str  # fp32 or bf16
     threads: int
-    measured: Mapping[str, float] = field(
-        default_factory=dict, compare=False
-    )  # seconds of forward and backward by candidate
+    # Seconds of forward and backward by candidate; none where nothing was tried.
+    measured: Mapping[str, float] = field(default_factory=dict, compare=False)
+    trial: float = field(default=0.0, compare=False)  # seconds that measuring took, on top of the budget
 
     def printed(self) -> dict[str, Any]:
         """JSON form; `Precision(**printed)` reads it back."""
         return asdict(self)
 
 
-def choose(module: StepModule, batch: Any, weights: Mapping[str, float], training: Training, ranks: Ranks) -> Precision:
-    """The fastest of what the recipe allows, the same on every process; the module is left untouched."""
+def choose(
+    module: StepModule,
+    batch: Any,
+    weights: Mapping[str, float],
+    training: Training,
+    ranks: Ranks,
+    allowed: Callable[[float], float] = lambda step: math.inf,
+) -> Precision:
+    """The fastest of what the recipe allows, the same on every process; the module is left untouched.
+
+    allowed: of the seconds of a step, those that the trial may take. Where it allows no more than a step or two, the candidate
+    that the hardware promises most of is taken unmeasured.
+    """
     candidates = _candidates(training, ranks)
     if len(candidates) == 1:
         return candidates[0]
-    measured = {}
-    trial = copy.deepcopy(module)
+    trial, clock = copy.deepcopy(module), Stopwatch(ranks)
+
+    def step(candidate: Precision, rounds: int = 1) -> float:
+        """Seconds of one step, or of the first of so many rounds of it."""
+        chunk, _, _ = next(cut(batch, rounds))
+        with applied(candidate, ranks.device) as context:
+            return clock.time(partial(_tried, trial, chunk, weights, context))
+
     with torch.random.fork_rng():
-        for candidate in candidates:
-            with applied(candidate, ranks.device) as autocast:
-                measured[candidate] = _step_seconds(partial(_tried, trial, batch, weights, autocast), ranks)
+        measured = _measured(candidates, step, clock, allowed)
+    if not measured:
+        return replace(candidates[0], trial=clock.spent)
     best = min(measured, key=lambda candidate: measured[candidate] * (PAYS if candidate.format == "bf16" else 1))
     names = {f"{candidate.format} x {candidate.threads}": seconds for candidate, seconds in measured.items()}
-    return Precision(best.format, best.threads, names)
+    return Precision(best.format, best.threads, names, clock.spent)
+
+
+class Stopwatch:
+    """Times work so that all processes see the same seconds, and adds them up."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks, self.spent = ranks, 0.0
+
+    def time(self, work: Callable[[], Any]) -> float:
+        """Seconds that some work took on the slowest process."""
+        started = time.perf_counter()
+        work()
+        [seconds] = self.ranks.highest([time.perf_counter() - started])
+        self.spent += seconds
+        return seconds
+
+
+def _measured(
+    candidates: list[Precision],
+    step: Callable[..., float],
+    clock: Stopwatch,
+    allowed: Callable[[float], float],
+) -> dict[Precision, float]:
+    """Seconds of the fastest step of each candidate that was tried; none where the budget allows no trial."""
+    whole = PART * step(candidates[0], PART)  # about; the first call of all prepares a lot
+    if clock.spent + 2 * whole > allowed(whole):
+        return {}
+    first: dict[Precision, float] = {}
+    fastest: dict[Precision, float] = {}
+    for number, candidate in enumerate(candidates):
+        if fastest and clock.spent + SLOW * min(fastest.values()) > allowed(min(fastest.values())):
+            break
+        first[candidate] = step(candidate)
+        if first[candidate] > SLOW * min(first.values()):
+            continue
+        share = (allowed(first[candidate]) - clock.spent) / (len(candidates) - number)
+        affordable = min(TIMED, share) / first[candidate]
+        times = [step(candidate) for _ in range(min(max(int(affordable), 1), 20))]
+        fastest[candidate] = min(times)
+    return fastest
 
 
 @contextlib.contextmanager
@@ -69,11 +133,18 @@ def applied(precision: Precision, device: torch.device) -> Iterator[Autocast]:
         torch.set_float32_matmul_precision("high" if bf16 else "highest")
         torch.backends.cudnn.allow_tf32 = bf16
     try:
-        yield partial(torch.autocast, device.type, torch.bfloat16) if bf16 else contextlib.nullcontext
+        yield autocast(precision, device)
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(matmul)
         torch.backends.cudnn.allow_tf32 = convolution
+
+
+def autocast(precision: Precision, device: torch.device) -> Autocast:
+    """What makes the context of a forward pass."""
+    return (
+        partial(torch.autocast, device.type, torch.bfloat16) if precision.format == "bf16" else contextlib.nullcontext
+    )
 
 
 def compiled(module: StepModule) -> None:
@@ -98,35 +169,28 @@ def cores(ranks: Ranks) -> int:
 
 
 def _candidates(training: Training, ranks: Ranks) -> list[Precision]:
-    """What the recipe leaves open. A GPU needs no measuring: bf16 where it is built in."""
+    """What the recipe leaves open, the most promising first; of formats only those that the hardware multiplies in.
+
+    A GPU needs no measuring: bf16 where it is built in.
+    """
     formats, threads = [training.precision], [training.threads]
     if training.precision == "auto":
-        formats = ["fp32", "bf16"]
+        formats = ["bf16", "fp32"] if native(ranks.device) else ["fp32"]
         if ranks.device.type == "cuda":
-            formats = ["bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"]
+            formats = formats[:1]
     if training.threads == 0:
-        threads = sorted({1, cores(ranks)}, reverse=True)
+        every = cores(ranks)
+        threads = sorted({1, every}, reverse=True)
         if ranks.device.type == "cuda":
             threads = threads[:1]
+        elif every > 1 and ranks.highest([processor.others()])[0] > CROWDED:
+            threads.reverse()  # a thread whose core another program uses holds up all others
     return [Precision(name, count) for name, count in product(formats, threads)]
 
 
 def _tried(trial: StepModule, batch: Any, weights: Mapping[str, float], autocast: Autocast) -> None:
     trial.at(0.0)  # which also drops what the last trial left for a rival
     backward(trial, batch, 1, weights, autocast)
-
-
-def _step_seconds(step: Callable[[], Any], ranks: Ranks) -> float:
-    """Time of the fastest of some steps after a first one; the number of steps is the same on every process."""
-    started = time.perf_counter()
-    step()
-    [first] = ranks.highest([time.perf_counter() - started])
-    times = []
-    for _ in range(min(max(round(TIMED / first), 2), 20)):
-        started = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - started)
-    return ranks.highest([min(times)])[0]
 
 
 def _tf32() -> bool:

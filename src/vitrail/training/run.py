@@ -6,45 +6,63 @@ Every stage finds what is already done in the run folder, so calling it again re
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from vitrail import durable
 from vitrail.codecs.codec import Codec
+from vitrail.data.augmentation import augments
 from vitrail.data.dataset import Dataset, open_parts
-from vitrail.data.loader import Loader
+from vitrail.data.loader import Loader, spread
 from vitrail.data.source import Progress, silent
 from vitrail.errors import Interrupted
 from vitrail.model import folder as model_folder
 from vitrail.model.build import build_codec, build_game, build_perceptual, build_prior, built, check, fitted
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe, Stage
+from vitrail.model.regularise import regularised, told
 from vitrail.priors._prior import Prior
-from vitrail.training import budget, card, distributed, latents, loop, portrait, precision, preview, report, stopping
+from vitrail.training import (
+    budget,
+    card,
+    checkup,
+    distributed,
+    latents,
+    learnt,
+    loop,
+    portrait,
+    precision,
+    preview,
+    report,
+    stopping,
+    validation,
+)
 from vitrail.training.beginning import check_fit, take_over
 from vitrail.training.budget import Budget
 from vitrail.training.checkup import Checkup
-from vitrail.training.codec_step import CodecStep
+from vitrail.training.codec_step import JUDGED, CodecStep
 from vitrail.training.copying import look as look_for_copies
 from vitrail.training.distributed import Ranks
+from vitrail.training.findings import Finding
 from vitrail.training.folder import claimed, set_aside
+from vitrail.training.forecast import Forecast, forecast
 from vitrail.training.generator_step import GeneratorStep
-from vitrail.training.job import Job
+from vitrail.training.job import Finished, Job
 from vitrail.training.journal import Show
 from vitrail.training.objectives import codec_step, prior_weights, rivalry
 from vitrail.training.precision import Precision
 from vitrail.training.prior_step import PriorStep
 from vitrail.training.stopping import Stop
+from vitrail.types import Batch
 
 logger = logging.getLogger(__name__)
-
-SMALLEST_STAGE = 1.0  # seconds left to a prior whose share encoding has used up
 
 
 def train(
@@ -67,18 +85,28 @@ def train(
     with ExitStack() as held:
         ranks = held.enter_context(distributed.joined())
         data, heldout = open_parts(source, recipe.data, progress=reading)
-        recipe = fitted(recipe, data.spec)
+        recipe, asked = regularised(fitted(recipe, data.spec), len(data)), recipe
         check(recipe, data.spec)
         for build in (build_perceptual, build_game):  # which look at weight files, before the run has a folder
             build(recipe, data.spec)
         if old is not None:
             check_fit(old, recipe, data.spec)
+        if ranks.first and (line := told(asked, recipe, len(data))):
+            logger.info("%s", line)
         origin = None if old is None else {"model": str(start), "fingerprint": old.fingerprint}
         if data.uncaptioned and ranks.first:
             logger.warning("%d of %d training pictures have no caption", data.uncaptioned, len(data))
         ranks.first_does(lambda: held.enter_context(claimed(out, recipe, source, data, origin)))
         stop = held.enter_context(stopping.watched())
         return Run(recipe, data, heldout, out, ranks, stop, show, old).model()
+
+
+def foresee(recipe: Recipe, source: str, reading: Progress = silent) -> Iterator[Forecast]:
+    """What a recipe's budget will buy of each stage on this machine, without a run folder. Raises as `train` does."""
+    data, _ = open_parts(source, recipe.data, progress=reading)
+    recipe = regularised(fitted(recipe, data.spec), len(data))
+    check(recipe, data.spec)
+    yield from forecast(recipe, data)
 
 
 class Run:
@@ -122,7 +150,14 @@ class Run:
         checkup = Checkup(self.out, recipe, codec, first, len(self.data))
         used = Precision("fp32", torch.get_num_threads())
         if codec.learns:
-            codec, used = self.codec_stage(codec, prior, first, checkup)
+            ended = self.codec_stage(codec, prior, first, checkup)
+            assert isinstance(ended.averaged, CodecStep | GeneratorStep)
+            codec, used = ended.averaged.codec, Precision(**ended.precision)
+            self.tell(learnt.codec_findings(recipe, codec, ended, self.data, self.watched()))
+            longer = self.passed_on(ended, first, second)
+            rest = "the rest of its budget goes to the prior" if longer != second else "the rest of its budget is left"
+            self.report_early("codec", ended, rest)
+            second = longer
         own = codec.bottleneck.scale()
         if prior is not None and not (prior.trains or prior.fits) and own is not None:
             codec.std.copy_(own)  # N(0, 1) of normalised z is then what the bottleneck's terms pulled z towards
@@ -131,7 +166,7 @@ class Run:
         if codec.bottleneck.size and codec.learns:
             self.ranks.first_does(partial(self.show_codebook, codec, checkup))
         if prior is not None:
-            prior = self.prior_stage(prior, codec, second)
+            prior = self.prior_stage(prior, codec, second, used)
         model = Model(recipe, spec, codec, prior)
         self.ranks.first_does(partial(look_for_copies, model, self.out, self.data, self.heldout))
         self.ranks.first_does(partial(card.save, model.to("cpu"), self.out, self.data))
@@ -147,10 +182,20 @@ class Run:
         if self.ranks.highest([self.stop.requested])[0]:
             raise Interrupted(f"stopped after the {done} stage; the same command goes on from there")
 
-    def codec_stage(
-        self, codec: Codec, prior: Prior | None, allowed: Budget, checkup: Checkup
-    ) -> tuple[Codec, Precision]:
-        """Train the codec under observation; gives the one of averaged weights, and the arithmetic it was trained in."""
+    def passed_on(self, ended: Finished, allowed: Budget, following: Budget) -> Budget:
+        """The prior's budget, with what is left of the codec's where that ended early and both are counted in seconds."""
+        if ended.early and allowed.unit == "seconds" and following != allowed:
+            return replace(following, amount=following.amount + max(allowed.amount - ended.seconds, 0.0))
+        return following
+
+    def report_early(self, stage: str, ended: Finished, rest: str) -> None:
+        """Say of a stage that ended before its budget why, and what becomes of the rest."""
+        if ended.early and self.ranks.first:
+            why = f"its held-out loss has been rising since step {ended.best_step:,}, whose weights are kept"
+            logger.info("%s: ended at step %s, since %s; %s", stage, f"{ended.steps:,}", why, rest)
+
+    def codec_stage(self, codec: Codec, prior: Prior | None, allowed: Budget, checkup: Checkup) -> Finished:
+        """Train the codec under observation."""
         recipe, spec, config = self.recipe, self.data.spec, self.recipe.training.codec
         adversary, rival, weights = rivalry(recipe, spec)
         step = codec_step(recipe, spec, codec, adversary, weights)
@@ -159,10 +204,22 @@ class Run:
             assert prior is not None
             draw = partial(preview.generated, recipe, self.heldout, prior)
         shown, stream = self.preview("codec", draw), self.loader(config).stream
-        job = Job("codec", step, stream, config, weights, allowed, len(self.data), shown, rival, checkup.hear)
-        ended = loop.run(job, self.out, recipe.training, self.show)
-        assert isinstance(ended.averaged, CodecStep | GeneratorStep)
-        return ended.averaged.codec, Precision(**ended.precision)
+        job = Job(
+            "codec",
+            step,
+            stream,
+            config,
+            weights,
+            allowed,
+            len(self.data),
+            shown,
+            rival,
+            checkup.hear,
+            (lambda: _listed(self.watched())) if codec.encoder is not None else None,
+            JUDGED,
+            select=recipe.training.select == "best" and rival is None,
+        )
+        return loop.run(job, self.out, recipe.training, self.show)
 
     @property
     def latent_file(self) -> Path:
@@ -188,8 +245,21 @@ class Run:
         checkup.look(codec, codes)
         portrait.draw(self.out, codec, codes)
 
-    def prior_stage(self, prior: Prior, codec: Codec, allowed: Budget) -> Prior:
-        """Train or fit the prior, or leave it as it is; of a budget in seconds, what encoding took is gone."""
+    def watched(self) -> Batch | None:
+        """The held-out samples whose loss is watched."""
+        return spread(self.heldout, validation.MOST)
+
+    def tell(self, findings: list[Finding]) -> None:
+        """Warn of what was found at the end of a stage."""
+        for finding in findings:
+            self.ranks.first_does(partial(checkup.tell, self.out, finding))
+
+    def prior_stage(self, prior: Prior, codec: Codec, allowed: Budget, used: Precision) -> Prior:
+        """Train or fit the prior, or leave it as it is.
+
+        It learns from the latents that were made of the training set, or where samples look otherwise in every epoch, and where
+        encoding costs nothing, from latents made as it goes.
+        """
         recipe, config = self.recipe, self.recipe.training.prior
         draw = partial(preview.samples, recipe, self.heldout, codec)
         if not prior.trains:
@@ -201,18 +271,31 @@ class Run:
                 self.ranks.first_does(partial(draw, prior, self.out / "samples" / "prior.png"))
             return prior
         loader = self.loader(config)
-        if allowed.unit == "seconds":
-            spent = latents.seconds(self.latent_file)
-            allowed = replace(allowed, amount=max(allowed.amount - spent, SMALLEST_STAGE))
-        if codec.learns:
+        seed, degrade = recipe.training.seed, built(recipe.condition)
+        encode = latents.Encoder(codec, prior.discrete, seed, degrade, precision.autocast(used, self.ranks.device))
+        if codec.learns and not augments(recipe.data):
             stream = partial(latents.read(self.latent_file, codec, prior.discrete).stream, loader)
         else:
-            seed, degrade = recipe.training.seed, built(recipe.condition)
-            stream = partial(latents.streamed, codec, loader, prior.discrete, seed, degrade)
-        shown = self.preview("prior", draw)
-        job = Job("prior", PriorStep(prior), stream, config, prior_weights(recipe), allowed, len(self.data), shown)
+            stream = partial(encode.stream, loader)
+        shown, some = self.preview("prior", draw), self.watched()
+        seen = None if some is None else encode(some)
+        job = Job(
+            "prior",
+            PriorStep(prior),
+            stream,
+            config,
+            prior_weights(recipe),
+            allowed,
+            len(self.data),
+            shown,
+            heldout=lambda: _listed(seen),
+            select=recipe.training.select == "best",
+        )
         ended = loop.run(job, self.out, recipe.training, self.show)
         assert isinstance(ended.averaged, PriorStep)
+        self.report_early("prior", ended, "the rest of its budget is left")
+        codes = latents.read(self.latent_file, codec).latent if codec.learns and prior.discrete else None
+        self.tell(learnt.prior_findings(recipe, ended.averaged.prior, ended, codes, seen))
         return ended.averaged.prior
 
     def loader(self, config: Stage) -> Loader:
@@ -235,3 +318,7 @@ class Run:
             draw(module, self.out / "samples" / f"{stage}_step_{step:06d}.png")
 
         return show
+
+
+def _listed(batch: Any) -> list[Any]:
+    return [] if batch is None else [batch]

@@ -8,6 +8,7 @@ import torch
 from vitrail import catalog
 from vitrail.errors import DataError, UsageError
 from vitrail.networks.autoencoder import conv, mlp
+from vitrail.networks.convolution import Residual
 from vitrail.types import DataSpec
 
 FOLDER = "networks/autoencoder"
@@ -81,6 +82,32 @@ def test_the_stride_of_conv_is_patch_times_levels(widths: tuple[int, ...], patch
     assert config.stride == patch * 2 ** (len(widths) - 1)
     side = 2 * config.stride
     assert config.encoder(DataSpec(shape=(1, side, side)))(torch.rand(1, 1, side, side)).shape[2:] == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "encoder", "decoder"),
+    [
+        ({"blocks": 2}, (2, 2), (2, 2)),
+        ({"blocks": (0, 1)}, (0, 1), (0, 1)),
+        ({"blocks": (0, 1), "decoder_blocks": 2}, (0, 1), (2, 2)),
+        ({"blocks": 1, "decoder_blocks": (0, 3)}, (1, 1), (0, 3)),
+    ],
+)
+def test_blocks_of_conv_are_counted_level_by_level(
+    settings: dict[str, Any], encoder: tuple[int, ...], decoder: tuple[int, ...]
+) -> None:
+    config, spec = conv.Config(widths=(8, 16), **settings), DataSpec(shape=(1, 8, 8))
+    for net, wanted in ((config.encoder(spec), encoder), (config.decoder(spec, 4, 1), decoder)):
+        widths = [layer.conv1.out_channels for layer in net.layers if isinstance(layer, Residual)]
+        assert (widths.count(8), widths.count(16)) == wanted
+
+
+def test_conv_wants_blocks_for_every_level() -> None:
+    with pytest.raises(ValueError, match="decoder_blocks counts 3 levels, widths has 2"):
+        conv.Config(widths=(8, 16), decoder_blocks=(1, 1, 1))
+    with pytest.raises(ValueError, match="blocks counts residual blocks, 0 or more for every level"):
+        conv.Config(blocks=(1, -1))
+    assert conv.Config(blocks=(0, 1)).fitted(DataSpec(shape=(1, 64, 64))).depths() == (0, 1, 1)
 
 
 def test_attention_in_conv_lets_far_points_see_each_other() -> None:

@@ -11,9 +11,10 @@ Source: residual blocks of He et al. 2016 in pre-activation order, group norm of
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vitrail.networks.convolution import (
@@ -32,6 +33,8 @@ from vitrail.types import DataSpec
 LARGE = 64  # values along an axis, above which a latent has up to FINE points along it, else up to COARSE
 COARSE, FINE = 8, 16
 
+Blocks = int | tuple[int, ...]
+
 
 class Config(PartConfig):
     """A convolutional encoder-decoder pair."""
@@ -42,12 +45,30 @@ class Config(PartConfig):
         description="channels of each level, finest first; each level halves. None: 64, 128, 128 and so on, as many as "
         "bring the latent to at most 8 points a side, 16 where the data has more than 64",
     )
-    blocks: int = Field(2, ge=1, description="residual blocks per level")
+    blocks: Blocks = Field(
+        2,
+        description="residual blocks per level, of the encoder and of the decoder; a list: level by level, finest first",
+    )
+    decoder_blocks: Blocks | None = Field(
+        None, description="those of the decoder, where it has others; read like `blocks`"
+    )
     patch: int = Field(
         2, ge=1, description="side of the patches that the first layer sees as one point; 1: every value"
     )
     attention: bool = Field(False, description="one self-attention at the coarsest level")
     dropout: float = Field(0.0, ge=0, lt=1, description="inside the residual blocks")
+
+    @model_validator(mode="after")
+    def _blocks_for_every_level(self) -> Self:
+        for name, blocks in (("blocks", self.blocks), ("decoder_blocks", self.decoder_blocks)):
+            listed = blocks if isinstance(blocks, tuple) else (blocks or 0,)
+            if not listed or min(listed) < 0:
+                raise ValueError(f"{name} counts residual blocks, 0 or more for every level, got {blocks}")
+            if self.widths is not None and isinstance(blocks, tuple) and len(blocks) != len(self.widths):
+                raise ValueError(
+                    f"{name} counts {len(blocks)} levels, widths has {len(self.widths)}; name one for each"
+                )
+        return self
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -69,6 +90,12 @@ class Config(PartConfig):
         halvings = max(0, math.ceil(math.log2(largest / self.patch / most)))
         return self.model_copy(update={"widths": (64, *(128,) * halvings)})
 
+    def depths(self, decoder: bool = False) -> tuple[int, ...]:
+        """Residual blocks of each level, finest first. A list that is too short for the levels goes on with its last number."""
+        blocks = self.decoder_blocks if decoder and self.decoder_blocks is not None else self.blocks
+        listed = (blocks,) if isinstance(blocks, int) else blocks
+        return (*listed, *listed[-1:] * len(self.levels))[: len(self.levels)]
+
     def encoder(self, spec: DataSpec) -> Encoder:
         return Encoder(self, spec.channels, axes(spec, "use network=mlp"))
 
@@ -86,10 +113,10 @@ class Encoder(nn.Module):
         self.width = widths[-1]
         self.stem = CONV[dims](channels * config.patch**dims, widths[0], 3, padding=1)
         layers: list[nn.Module] = []
-        for level, width in enumerate(widths):
+        for level, (width, depth) in enumerate(zip(widths, config.depths(), strict=True)):
             if level:
                 layers.append(Resample(widths[level - 1], width, dims, down=True))
-            layers += [Residual(width, dims, config.dropout) for _ in range(config.blocks)]
+            layers += [Residual(width, dims, config.dropout) for _ in range(depth)]
         if config.attention:
             layers.append(SpaceAttention(self.width))
         self.layers = nn.Sequential(*layers, norm(self.width))
@@ -106,10 +133,10 @@ class Decoder(nn.Module):
         self.patch, widths = config.patch, config.levels[::-1]
         self.stem = CONV[dims](channels, widths[0], 3, padding=1)
         layers: list[nn.Module] = [SpaceAttention(widths[0])] if config.attention else []
-        for level, width in enumerate(widths):
+        for level, (width, depth) in enumerate(zip(widths, config.depths(decoder=True)[::-1], strict=True)):
             if level:
                 layers.append(Resample(widths[level - 1], width, dims, down=False))
-            layers += [Residual(width, dims, config.dropout) for _ in range(config.blocks)]
+            layers += [Residual(width, dims, config.dropout) for _ in range(depth)]
         self.layers = nn.Sequential(*layers, norm(widths[-1]))
         self.head = CONV[dims](widths[-1], outputs * config.patch**dims, 3, padding=1)
 

@@ -44,7 +44,12 @@ class Config(PartConfig):
         ge=1,
         description=f"points a side of a token; None: 1, 2, 4 and so on, for at most {LONGEST} tokens a side",
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="after attention and after the fully connected layers")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="after attention and mlp; null: the fewer samples, the more",
+    )
     shared: bool = Field(
         False, description="one adaLN for all blocks, which differ by an offset: a quarter fewer weights"
     )
@@ -181,7 +186,7 @@ class Block(nn.Module):
         return self._drop(self.down(F.silu(a) * b))
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.config.dropout, self.training)
+        return F.dropout(x, self.config.dropout or 0.0, self.training)
 
 
 def _norm(x: Tensor, classic: bool) -> Tensor:

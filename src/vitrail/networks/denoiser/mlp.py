@@ -30,7 +30,12 @@ class Config(PartConfig):
 
     width: int = Field(512, ge=8, multiple_of=2, description="values of the hidden vector")
     depth: int = Field(4, ge=1, description="residual blocks")
-    dropout: float = Field(0.0, ge=0, lt=1, description="inside the residual blocks")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="inside the residual blocks; null: the fewer samples, the more",
+    )
 
     def build(self, ports: Ports) -> Mlp:
         """For samples of exactly this shape. Raises UsageError where they have too many values."""
@@ -50,7 +55,7 @@ class Mlp(Denoiser):
         self.shape, self.shape_out = (ports.inputs, *ports.space), (ports.outputs, *ports.space)
         self.conditioning = Conditioning(256, config.width, ports)
         self.into = nn.Linear(prod(self.shape), config.width)
-        self.blocks = nn.ModuleList(Block(config.width, config.dropout) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config.width, config.dropout or 0.0) for _ in range(config.depth))
         self.last = nn.Linear(config.width, prod(self.shape_out))
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)

@@ -52,7 +52,12 @@ class Config(PartConfig):
     scaling: bool = Field(
         True, description="noise level and class scale features (adaptive group norm); false: they are only added"
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="inside the residual blocks; about 0.1 for small data")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="inside the residual blocks; null: the fewer samples, the more",
+    )
     patch: int = Field(1, ge=1, description="points a side that are made one before the first convolution")
 
     def build(self, ports: Ports) -> UNet:
@@ -206,7 +211,7 @@ class Residual(nn.Module):
     def __init__(self, style: Style, before: int, width: int) -> None:
         super().__init__()
         conv = CONV[style.dims]
-        self.scaling, self.dropout = style.config.scaling, style.config.dropout
+        self.scaling, self.dropout = style.config.scaling, style.config.dropout or 0.0
         self.norm1, self.conv1 = style.norm(before), conv(before, width, 3, padding=1)
         self.time_emb_proj = nn.Linear(style.told, (1 + self.scaling) * width)
         self.norm2, self.conv2 = style.norm(width), conv(width, width, 3, padding=1)

@@ -33,7 +33,8 @@ def _how(told: dict[str, Any]) -> str:
 
 
 def _row(space: str, told: dict[str, Any]) -> tuple[str, ...]:
-    medians = f"{number(told['median']['samples'])}, of held-out pictures {number(told['median']['heldout'])}"
+    of = {"samples": "", "heldout": "of held-out pictures "}
+    medians = ", ".join(f"{of[name]}{number(each)}" for name, each in told["median"].items())
     return space, _share(told["samples"]), _share(told["heldout"]), f"{told['expected']:.1%}", medians
 
 

@@ -103,8 +103,8 @@ def again(facts: Facts) -> Html:
 
 
 IN_ORDER = (
-    key_numbers,
     codebook.findings,
+    key_numbers,
     newest,
     copies.section,
     over_time,
