@@ -184,6 +184,18 @@ def test_copies_are_looked_for_without_a_feature_net(discrete: Model, digits: Da
     assert evaluate(discrete, digits, samples=0, limit=30, likelihood=0, training=learnt).copies == {}
 
 
+def test_a_model_that_draws_training_pictures_is_told_so(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"denoiser": {"name": "mlp", "width": 16, "depth": 1}}
+    model = Model.build(catalog.find("recipes", "flow").recipe().vary(**small), digits.spec)
+    learnt = open_dataset("digits", DataConfig(), "train")
+    copied = unit(learnt.images(range(60)).numpy())
+    monkeypatch.setattr(Model, "sample", lambda self, n, first, **_: copied[first : first + n])
+    found = evaluate(model, digits, samples=60, limit=30, likelihood=0, training=learnt, steps=2)
+    assert (found["copies"], found["nearest"]) == (1.0, 0.0)
+    assert found.copies["pixels"].nearest.index.tolist() == list(range(60))
+    assert [note.partition(" samples")[0] for note in found.notes] == ["copies: 100% of 60"]
+
+
 def test_the_photocopier_stands_beside_the_samples(discrete: Model, digits: Dataset, net: Small) -> None:
     learnt = open_dataset("digits", DataConfig(), "train")
     found = evaluate(discrete, digits, net, samples=40, limit=50, likelihood=0, training=learnt)

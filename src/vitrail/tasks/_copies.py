@@ -83,6 +83,16 @@ def copy_scores(
     return scores
 
 
+def evident_in(found: dict[str, Copies]) -> tuple[str, ...]:
+    """A line for every space in which more samples are copies than chance explains."""
+    return tuple(
+        f"copies: {each.samples.value:.0%} of {each.samples.n} samples are copies of training pictures or nearly so, seen in "
+        f"{space}, where chance makes {each.expected:.1%}: the model has learnt pictures by heart"
+        for space, each in found.items()
+        if each.evident
+    )
+
+
 def photocopier_scores(model: Model, real: Seen, learnt: Tensor, net: FeatureNet, seed: int, count: int) -> list[Score]:
     """What the training set scores as samples, evenly spaced pictures of it, as many as there are samples where it has as many."""
     some = learnt[torch.from_numpy(spread(len(learnt), count))]
