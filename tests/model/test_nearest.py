@@ -76,6 +76,21 @@ def test_what_the_codec_loses_hides_no_copy(lossy: Model, parts: tuple[Dataset, 
     assert found(lossy, lossy.reconstruct(x), parts)["pixels"].median < 1e-5
 
 
+def test_a_codec_that_makes_training_pictures_of_unseen_ones_does_not_excuse_copies(
+    lossy: Model, parts: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = unit(parts[0].images(range(100)).numpy())
+
+    def by_heart(y: Tensor) -> Tensor:
+        return x[torch.cdist(y.flatten(1), x.flatten(1)).argmin(1)]
+
+    monkeypatch.setattr(lossy, "reconstruct", by_heart)
+    for each in found(lossy, by_heart(_pictures(40, 5)), parts).values():
+        assert each.samples.value == 1.0
+        assert each.heldout.value < 0.2
+        assert each.evident
+
+
 def test_fresh_samples_have_the_share_of_heldout_pictures(lossless: Model, parts: tuple[Dataset, Dataset]) -> None:
     fresh = found(lossless, _pictures(400, 2), parts)["pixels"]
     assert fresh.samples.value == pytest.approx(fresh.expected, abs=0.02)

@@ -1,8 +1,9 @@
 """The training pictures that samples are nearest to, and whether they are copies: in pixels, and in the codec's latent space.
 
 A codec leaves something out, so a sample never is a training picture to the last value, and everything it decodes is alike in
-what it lacks. So all pictures are looked at as the codec gives them back: samples, which are so already, training pictures and
-held-out ones. Training pictures count in other forms too: raw, mirrored, moved by a pixel, turned a little.
+what it lacks. So samples are compared with training pictures as the codec gives them back. These count in other forms too: raw,
+mirrored, moved by a pixel, turned a little. Held-out pictures are compared raw with raw training pictures: a codec that has
+learnt by heart makes training pictures of unseen ones, which says nothing of how alike they are.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Positions, unit
-from vitrail.metrics.copies import LEAST, Copies, copies, nearest
+from vitrail.metrics.copies import LEAST, Copies, Nearest, copies, nearest
 from vitrail.model.model import Model
 
 BLOCK = 256  # pictures in memory at a time, at full size
@@ -76,38 +77,38 @@ def look_up(
     heldout: Dataset,
     *,
     most: int = MOST,
+    unseen: int = HELDOUT,
     report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Copies]:
     """Copies by space, "pixels" and, where the codec has one, "latents"; `nearest.index` counts in the training data set.
 
-    training: what the model has learnt from, LEAST pictures or more.   heldout: what it has not; `most` bounds both.
-    report: called with the number of pictures of both that are read so far, `searched` of the one and HELDOUT of the other.
+    training: what the model has learnt from, LEAST pictures or more, of which `most` are searched.   heldout: what it has not,
+    of which `unseen` are looked at.   report: called with the number of pictures of both that are read so far.
     """
     places = spread(len(training), searched(model, len(training), most))
     raw, learnt = _read(model, training, places, report)
-    _, unseen = _read(model, heldout, spread(len(heldout), min(HELDOUT, most)), lambda n: report(len(places) + n))
+    others, _ = _read(model, heldout, spread(len(heldout), unseen), lambda n: report(len(places) + n), back=False)
     controls = torch.from_numpy(spread(len(places), CONTROLS))
-    found = {"pixels": _in_pixels(samples.pixels, raw, learnt.pixels, unseen.pixels, controls)}
-    if samples.latents is not None and learnt.latents is not None and unseen.latents is not None:
+    plain = _nearest_to(raw)
+    judged = partial(copies, heldout=plain(others.flatten(1)), raw=plain(raw[controls].flatten(1), own=controls))
+    find = _nearest_to(learnt.pixels, raw)
+    own = find(learnt.pixels[controls].flatten(1), own=controls)
+    found = {"pixels": judged(own, samples=find(samples.pixels.flatten(1)))}
+    if samples.latents is not None and learnt.latents is not None:
         find = partial(nearest, training=learnt.latents)
-        rows = (learnt.latents[controls], unseen.latents, samples.latents)
-        found["latents"] = copies(find(rows[0], own=controls), find(rows[1]), find(rows[2]))
+        found["latents"] = judged(find(learnt.latents[controls], own=controls), samples=find(samples.latents))
     return {name: _counted_in(each, torch.from_numpy(places)) for name, each in found.items()}
 
 
-def _in_pixels(samples: Tensor, raw: Tensor, learnt: Tensor, unseen: Tensor, controls: Tensor) -> Copies:
-    """Pictures (N, C, h, w), and positions of those whose nearest other one is looked up."""
-
-    mirrored = learnt.flip(-1)
-    every = (learnt, mirrored, raw, raw.flip(-1))
+def _nearest_to(*training: Tensor) -> Callable[..., Nearest]:
+    """`nearest` among pictures (M, C, h, w), mirrored, moved and turned ones too; what is behind the first are forms of them."""
+    every = [form for pictures in training for form in (pictures, pictures.flip(-1))]
 
     def forms(places: Tensor) -> Iterator[Tensor]:
         shown = (view for pictures in every for view in views(pictures[places].flatten(0, 1)))
         return (view.flatten(1).unflatten(0, places.shape) for view in shown)
 
-    find = partial(nearest, training=(learnt.flatten(1), mirrored.flatten(1)), forms=forms)
-    rows = (learnt[controls].flatten(1), unseen.flatten(1), samples.flatten(1))
-    return copies(find(rows[0], own=controls), find(rows[1]), find(rows[2]))
+    return partial(nearest, training=(every[0].flatten(1), every[1].flatten(1)), forms=forms)
 
 
 def views(x: Tensor) -> Iterator[Tensor]:
@@ -124,16 +125,19 @@ def views(x: Tensor) -> Iterator[Tensor]:
         yield F.grid_sample(x, where, padding_mode="border", align_corners=False)
 
 
-def _read(model: Model, data: Dataset, places: Positions, report: Callable[[int], None]) -> tuple[Tensor, Looks]:
-    """Pictures of a data set, raw (N, C, h, w) and as the codec gives them back."""
+def _read(
+    model: Model, data: Dataset, places: Positions, report: Callable[[int], None], back: bool = True
+) -> tuple[Tensor, Looks]:
+    """Pictures of a data set, raw (N, C, h, w) and, unless this is not wanted, as the codec gives them back."""
     raw, after, done = [], [], 0
     for first in range(0, len(places), BLOCK):
         x = model.read(unit(data.readable(places[first : first + BLOCK])[0]))
         raw.append(_small(x).cpu())
-        after.append(looks(model, given_back(model, x)))
+        if back:
+            after.append(looks(model, given_back(model, x)))
         done += len(x)
         report(done)
-    return torch.cat(raw), joined(after)
+    return torch.cat(raw), joined(after) if back else Looks(torch.cat(raw), None)
 
 
 def _small(x: Tensor) -> Tensor:

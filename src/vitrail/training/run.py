@@ -48,6 +48,7 @@ from vitrail.training.beginning import check_fit, take_over
 from vitrail.training.budget import Budget
 from vitrail.training.checkup import Checkup
 from vitrail.training.codec_step import JUDGED, CodecStep
+from vitrail.training.copying import look as look_for_copies
 from vitrail.training.distributed import Ranks
 from vitrail.training.findings import Finding
 from vitrail.training.folder import claimed, set_aside
@@ -166,8 +167,9 @@ class Run:
             self.ranks.first_does(partial(self.show_codebook, codec, checkup))
         if prior is not None:
             prior = self.prior_stage(prior, codec, second, used)
-        model = Model(recipe, spec, codec, prior).to("cpu")
-        self.ranks.first_does(partial(card.save, model, self.out, self.data))
+        model = Model(recipe, spec, codec, prior)
+        self.ranks.first_does(partial(look_for_copies, model, self.out, self.data, self.heldout))
+        self.ranks.first_does(partial(card.save, model.to("cpu"), self.out, self.data))
 
     def begin(self, old: Model, codec: Codec, prior: Prior | None) -> None:
         """Take over the old model's weights. On resume the checkpoints replace them."""
