@@ -102,6 +102,13 @@ def test_blocks_of_conv_are_counted_level_by_level(
         assert (widths.count(8), widths.count(16)) == wanted
 
 
+def test_the_widths_of_conv_that_are_left_open_come_from_two_numbers() -> None:
+    config = conv.Config(finest=8, coarser=24)
+    assert config.fitted(DataSpec(shape=(1, 28, 28))).widths == (8, 24)
+    assert config.fitted(DataSpec(shape=(3, 64, 64))).widths == (8, 24, 24)
+    assert conv.Config().fitted(DataSpec(shape=(3, 32, 32))).widths == (64, 128)
+
+
 def test_conv_wants_blocks_for_every_level() -> None:
     with pytest.raises(ValueError, match="decoder_blocks counts 3 levels, widths has 2"):
         conv.Config(widths=(8, 16), decoder_blocks=(1, 1, 1))

@@ -42,9 +42,11 @@ class Config(PartConfig):
     widths: tuple[int, ...] | None = Field(
         None,
         min_length=1,
-        description="channels of each level, finest first; each level halves. None: 64, 128, 128 and so on, as many as "
-        "bring the latent to at most 8 points a side, 16 where the data has more than 64",
+        description="channels of each level, finest first; each level halves. None: `finest`, `coarser`, `coarser` and so "
+        "on, as many as bring the latent to at most 8 points a side, 16 where the data has more than 64",
     )
+    finest: int = Field(64, ge=1, description="channels of the finest level, where `widths` is None")
+    coarser: int = Field(128, ge=1, description="channels of every other level, where `widths` is None")
     blocks: Blocks = Field(
         2,
         description="residual blocks per level, of the encoder and of the decoder; a list: level by level, finest first",
@@ -88,7 +90,7 @@ class Config(PartConfig):
         largest = max(spec.space, default=1)
         most = FINE if largest > LARGE else COARSE
         halvings = max(0, math.ceil(math.log2(largest / self.patch / most)))
-        return self.model_copy(update={"widths": (64, *(128,) * halvings)})
+        return self.model_copy(update={"widths": (self.finest, *(self.coarser,) * halvings)})
 
     def depths(self, decoder: bool = False) -> tuple[int, ...]:
         """Residual blocks of each level, finest first. A list that is too short for the levels goes on with its last number."""
