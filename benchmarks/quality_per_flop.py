@@ -51,17 +51,26 @@ MULTIPLES = {"M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 BLOCK = 256  # pictures reconstructed at once
 LEFT_OUT = 5000  # pictures of the training part that judge while exploring, a fifth of a small one
 
-# Settings of every shape. The first is what the others are compared with.
+# Channels of each level, finest first, and residual blocks of the encoder and of the decoder in the same order.
+# The first is what the others are compared with.
 SHAPES: dict[str, str] = {
-    "64,128": "network.widths=[64,128] network.blocks=1",
-    "32,128": "network.widths=[32,128] network.blocks=1",
-    "64,128 blocks 0,1": "network.widths=[64,128] network.blocks=[0,1]",
-    "32,128 blocks 0,1": "network.widths=[32,128] network.blocks=[0,1]",
-    "32,128 blocks 0,2": "network.widths=[32,128] network.blocks=[0,2]",
-    "patch 4, 96": "network.patch=4 network.widths=[96] network.blocks=1",
-    "patch 4, 128": "network.patch=4 network.widths=[128] network.blocks=1",
-    "patch 4, 128 blocks 2": "network.patch=4 network.widths=[128] network.blocks=2",
-    "patch 4, 192": "network.patch=4 network.widths=[192] network.blocks=1",
+    name: f"network.widths=[{widths}] network.blocks=[{encoder}] network.decoder_blocks=[{decoder}] network.patch={patch}"
+    for name, (widths, encoder, decoder, patch) in {
+        "64,128; 1,1; 1,1": ("64,128", "1,1", "1,1", 2),
+        "64,128; 0,1; 0,1": ("64,128", "0,1", "0,1", 2),
+        "64,128; 0,0; 1,1": ("64,128", "0,0", "1,1", 2),
+        "32,128; 1,1; 1,1": ("32,128", "1,1", "1,1", 2),
+        "32,128; 0,1; 1,1": ("32,128", "0,1", "1,1", 2),
+        "32,128; 0,1; 0,1": ("32,128", "0,1", "0,1", 2),
+        "32,128; 0,2; 0,2": ("32,128", "0,2", "0,2", 2),
+        "32,128; 0,0; 1,1": ("32,128", "0,0", "1,1", 2),
+        "32,128; 0,0; 2,1": ("32,128", "0,0", "2,1", 2),
+        "32,128; 0,0; 0,1": ("32,128", "0,0", "0,1", 2),
+        "32,96; 0,0; 1,1": ("32,96", "0,0", "1,1", 2),
+        "patch 4, 96; 1; 1": ("96", "1", "1", 4),
+        "patch 4, 128; 1; 1": ("128", "1", "1", 4),
+        "patch 4, 128; 0; 2": ("128", "0", "2", 4),
+    }.items()
 }
 
 
@@ -248,7 +257,9 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--flops", type=_amount, default=_amount("15T"), help="of every run: 15T, 500G or a number")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="first seed")
-    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), help="names, or settings in one word each shape")
+    parser.add_argument(
+        "--shapes", nargs="+", default=list(SHAPES), help="names, or settings, quoted as one word a shape"
+    )
     parser.add_argument("--part", choices=["test", "train"], default="test", help="pictures that judge")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
