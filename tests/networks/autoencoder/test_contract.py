@@ -112,7 +112,7 @@ def test_the_widths_of_conv_that_are_left_open_come_from_two_numbers() -> None:
 def test_conv_wants_blocks_for_every_level() -> None:
     with pytest.raises(ValueError, match="decoder_blocks counts 3 levels, widths has 2"):
         conv.Config(widths=(8, 16), decoder_blocks=(1, 1, 1))
-    with pytest.raises(ValueError, match="blocks counts residual blocks, 0 or more for every level"):
+    with pytest.raises(ValueError, match="residual blocks are counted, 0 or more for every level"):
         conv.Config(blocks=(1, -1))
     assert conv.Config(blocks=(0, 1)).fitted(DataSpec(shape=(1, 64, 64))).depths() == (0, 1, 1)
 

@@ -14,7 +14,7 @@ import math
 from typing import Self
 
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from vitrail.networks.convolution import (
@@ -60,12 +60,17 @@ class Config(PartConfig):
     attention: bool = Field(False, description="one self-attention at the coarsest level")
     dropout: float = Field(0.0, ge=0, lt=1, description="inside the residual blocks")
 
+    @field_validator("blocks", "decoder_blocks")
+    @classmethod
+    def _none_is_negative(cls, blocks: Blocks | None) -> Blocks | None:
+        listed = blocks if isinstance(blocks, tuple) else (blocks or 0,)
+        if not listed or min(listed) < 0:
+            raise ValueError(f"residual blocks are counted, 0 or more for every level, got {blocks}")
+        return blocks
+
     @model_validator(mode="after")
     def _blocks_for_every_level(self) -> Self:
         for name, blocks in (("blocks", self.blocks), ("decoder_blocks", self.decoder_blocks)):
-            listed = blocks if isinstance(blocks, tuple) else (blocks or 0,)
-            if not listed or min(listed) < 0:
-                raise ValueError(f"{name} counts residual blocks, 0 or more for every level, got {blocks}")
             if self.widths is not None and isinstance(blocks, tuple) and len(blocks) != len(self.widths):
                 raise ValueError(
                     f"{name} counts {len(blocks)} levels, widths has {len(self.widths)}; name one for each"
