@@ -32,6 +32,7 @@ from vitrail.model.recipe import Recipe
 from vitrail.tasks._likelihood import Measure, measure_of
 from vitrail.tasks.evaluate import Evaluation, evaluate
 from vitrail.training import checkup, learnt, report, run
+from vitrail.training.forecast import forecast
 from vitrail.training.progress import displayed
 
 BRIEF = 2000  # held-out pictures that the table after training is of
@@ -117,7 +118,7 @@ def train(
 
 def _foreseen(recipe: Recipe, data: str) -> Answer:
     with progress("pictures") as reading:
-        found = [*run.foresee(recipe, data, reading)]
+        found = [*forecast(recipe, data, reading)]
     told = [str(each) for each in found] or ["this recipe trains nothing by steps"]
     return Answer({"recipe": recipe.name, "data": data, "stages": [asdict(each) for each in found]}, told)
 

@@ -6,12 +6,11 @@ Every stage finds what is already done in the run folder, so calling it again re
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -52,7 +51,6 @@ from vitrail.training.copying import look as look_for_copies
 from vitrail.training.distributed import Ranks
 from vitrail.training.findings import Finding
 from vitrail.training.folder import claimed, set_aside
-from vitrail.training.forecast import Forecast, forecast
 from vitrail.training.generator_step import GeneratorStep
 from vitrail.training.job import Finished, Job
 from vitrail.training.journal import Show
@@ -99,14 +97,6 @@ def train(
         ranks.first_does(lambda: held.enter_context(claimed(out, recipe, source, data, origin)))
         stop = held.enter_context(stopping.watched())
         return Run(recipe, data, heldout, out, ranks, stop, show, old).model()
-
-
-def foresee(recipe: Recipe, source: str, reading: Progress = silent) -> Iterator[Forecast]:
-    """What a recipe's budget will buy of each stage on this machine, without a run folder. Raises as `train` does."""
-    data, _ = open_parts(source, recipe.data, progress=reading)
-    recipe = regularised(fitted(recipe, data.spec), len(data))
-    check(recipe, data.spec)
-    yield from forecast(recipe, data)
 
 
 class Run:
@@ -215,7 +205,7 @@ class Run:
             shown,
             rival,
             checkup.hear,
-            (lambda: _listed(self.watched())) if codec.encoder is not None else None,
+            None if codec.encoder is None else self.watched(),
             JUDGED,
             select=recipe.training.select == "best" and rival is None,
         )
@@ -288,7 +278,7 @@ class Run:
             allowed,
             len(self.data),
             shown,
-            heldout=lambda: _listed(seen),
+            heldout=seen,
             select=recipe.training.select == "best",
         )
         ended = loop.run(job, self.out, recipe.training, self.show)
@@ -318,7 +308,3 @@ class Run:
             draw(module, self.out / "samples" / f"{stage}_step_{step:06d}.png")
 
         return show
-
-
-def _listed(batch: Any) -> list[Any]:
-    return [] if batch is None else [batch]
