@@ -12,7 +12,7 @@ DEMO   := --set network.patch=4 --set network.finest=64 --set prior.width=192
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
 
-.PHONY: help demo test test-all bench docs lint format clean
+.PHONY: help demo test test-all test-bounds bench docs lint format clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -27,6 +27,9 @@ test: $(VENV)/.test  ## the tests, without the slow ones
 
 test-all: $(VENV)/.test $(VENV)/.bench  ## all tests that this machine can run
 	$(PYTEST)
+
+test-bounds:  ## the main job at the lowest and the newest versions allowed, in environments of their own
+	$(PYTHON) tests/bounds.py
 
 bench: $(VENV)/.test $(VENV)/.bench  ## us and the peers, side by side
 	$(BIN)/python -m benchmarks
