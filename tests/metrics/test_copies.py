@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from statistics import fmean
 
@@ -53,10 +52,10 @@ def test_of_several_forms_the_nearest_counts() -> None:
     assert nearest(turned[7:9], (TRAINING, turned)).distance.tolist() == [0.0, 0.0]
     assert nearest(turned[7:9], (TRAINING, turned)).index.tolist() == [7, 8]
 
-    def lifted(places: Tensor) -> Iterator[Tensor]:
-        yield TRAINING[places] + 0.25
+    def lifted(values: Tensor, places: Tensor) -> Tensor:
+        return (TRAINING[places] + 0.25 - values[:, None]).norm(dim=2)
 
-    assert nearest(TRAINING[3:5] + 0.25, TRAINING, forms=lifted).distance.tolist() == [0.0, 0.0]
+    assert nearest(TRAINING[3:5] + 0.25, TRAINING, refine=lifted).distance.tolist() == [0.0, 0.0]
     assert float(nearest(TRAINING[3:5] + 0.25, TRAINING).distance.min()) > 0.1
 
 

@@ -7,10 +7,9 @@ Real pictures that the model never saw say how near to a training picture one ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from itertools import chain
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from vitrail.errors import DataError, UsageError
 
 CELLS = 1 << 24  # distances in memory at a time: 64 MiB
 NEIGHBOURS = 50  # training pictures that a distance is measured against
-REFINED = 8  # of them, to which it is computed exactly and in every form
+REFINED = 16  # of them, to which it is computed exactly
 CHANCE = 0.01  # share of unseen pictures that lie as near to a training picture as what counts as a copy
 PAIR = 2  # training pictures at least below the threshold: each other's nearest come in twos
 LEAST = 10  # training pictures, below which no threshold is found
@@ -27,7 +26,9 @@ LEAST = 10  # training pictures, below which no threshold is found
 EVIDENT, TIMES, IMPROBABLE = 0.05, 2, 0.003
 Z_95 = 1.96  # standard errors of a 95 % interval
 
-Forms = Callable[[Tensor], Iterable[Tensor]]  # positions (B, K) of training pictures -> forms of each (B, K, D)
+Refine = Callable[
+    [Tensor, Tensor], Tensor
+]  # values (B, D), positions (B, K) of training pictures -> their distances (B, K)
 
 
 @dataclass(frozen=True)
@@ -150,14 +151,14 @@ def nearest(
     training: Tensor | tuple[Tensor, ...],
     *,
     own: Tensor | None = None,
-    forms: Forms | None = None,
+    refine: Refine | None = None,
     neighbours: int = NEIGHBOURS,
 ) -> Nearest:
     """The training picture nearest to each picture, and how close it is.
 
     items: (N, D).   training: (M, D), or several forms of all of them, mirrored ones say: the nearest form counts.
     own: (N,) for items that are training pictures, which of them: it does not count as its own neighbour.
-    forms: further forms of the few nearest ones, such as pictures moved by a pixel.
+    refine: distances to the REFINED nearest ones in other forms, such as pictures moved a little; the smaller one counts.
     Never holds all N x M distances. Those to the REFINED nearest are computed from differences, so that a copy is at distance 0.
     Raises UsageError on unlike widths or fewer than 2 neighbours, DataError on values that are not finite.
     """
@@ -185,7 +186,7 @@ def nearest(
         near = least.topk(count, largest=False)
         squares = 2 * near.values + here.square().sum(1, keepdim=True)
         places = near.indices[:, :REFINED]
-        found.append((places, _exact(rows, whole, places, forms), squares.clamp_min(0).sqrt().mean(1)))
+        found.append((places, _exact(rows, whole, places, refine), squares.clamp_min(0).sqrt().mean(1)))
     places, distance, typical = (torch.cat(parts) for parts in zip(*found, strict=True))
     return _nearest(places, distance, typical, math.sqrt(items.shape[1]))
 
@@ -198,13 +199,13 @@ def _nearest(places: Tensor, distance: Tensor, typical: Tensor, scale: float) ->
     return Nearest(places.gather(1, first).squeeze(1), least / scale, least / typical)
 
 
-def _exact(rows: Tensor, training: tuple[Tensor, ...], places: Tensor, forms: Forms | None) -> Tensor:
+def _exact(rows: Tensor, training: tuple[Tensor, ...], places: Tensor, refine: Refine | None) -> Tensor:
     """(B, D), positions (B, K) -> (B, K) distance to the nearest form, a few rows at a time."""
     size = max(1, CELLS // (places.shape[1] * rows.shape[1]))
     found = []
     for some, near in zip(rows.split(size), places.split(size), strict=True):
-        shown = chain((form[near] for form in training), forms(near) if forms else ())  # (B, K, D), one at a time
-        found.append(reduce(torch.minimum, ((each - some[:, None]).norm(dim=2) for each in shown)))
+        each = [(form[near] - some[:, None]).norm(dim=2) for form in training]
+        found.append(reduce(torch.minimum, [*each, refine(some, near)] if refine else each))
     return torch.cat(found)
 
 

@@ -2,13 +2,14 @@
 
 A codec leaves something out, so a sample never is a training picture to the last value, and everything it decodes is alike in
 what it lacks. So samples are compared with training pictures as the codec gives them back. These count in other forms too: raw,
-mirrored, moved by a pixel, turned a little. Held-out pictures are compared raw with raw training pictures: a codec that has
-learnt by heart makes training pictures of unseen ones, which says nothing of how alike they are.
+mirrored, and turned, zoomed and moved a little; and where training saw changed pictures, chance is judged by such.
+Held-out pictures are compared raw with raw training pictures: a codec that has learnt by heart makes training pictures of unseen
+ones, which says nothing of how alike they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -18,8 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrail.data.augmentation import augmented, augments
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Positions, unit
+from vitrail.metrics.alignment import aligned
 from vitrail.metrics.copies import LEAST, Copies, Nearest, copies, nearest
 from vitrail.model.model import Model
 
@@ -28,8 +31,7 @@ SIDE = 32  # pixels; larger pictures are averaged down before they are compared
 VALUES = 1 << 25  # of all training pictures in one space: 128 MiB
 MOST = 20_000  # training pictures searched; of more, so many evenly spaced ones
 CONTROLS = 500  # training pictures whose nearest other one is looked up, evenly spaced
-HELDOUT = 1000  # held-out pictures
-TURN = 5.0  # degrees
+HELDOUT = 500  # held-out pictures
 
 
 @dataclass(frozen=True)
@@ -89,40 +91,45 @@ def look_up(
     raw, learnt = _read(model, training, places, report)
     others, _ = _read(model, heldout, spread(len(heldout), unseen), lambda n: report(len(places) + n), back=False)
     controls = torch.from_numpy(spread(len(places), CONTROLS))
+    changed = _changed(model, training, places[controls.numpy()]) if augments(model.recipe.data) else None
+    own = Looks(learnt.pixels[controls], None if learnt.latents is None else learnt.latents[controls])
     plain = _nearest_to(raw)
     judged = partial(copies, heldout=plain(others.flatten(1)), raw=plain(raw[controls].flatten(1), own=controls))
-    find = _nearest_to(learnt.pixels, raw)
-    own = find(learnt.pixels[controls].flatten(1), own=controls)
-    found = {"pixels": judged(own, samples=find(samples.pixels.flatten(1)))}
-    if samples.latents is not None and learnt.latents is not None:
+    find, own = _nearest_to(learnt.pixels, raw), changed or own
+    found = {"pixels": judged(find(own.pixels.flatten(1), own=controls), samples=find(samples.pixels.flatten(1)))}
+    if samples.latents is not None and learnt.latents is not None and own.latents is not None:
         find = partial(nearest, training=learnt.latents)
-        found["latents"] = judged(find(learnt.latents[controls], own=controls), samples=find(samples.latents))
+        found["latents"] = judged(find(own.latents, own=controls), samples=find(samples.latents))
     return {name: _counted_in(each, torch.from_numpy(places)) for name, each in found.items()}
 
 
-def _nearest_to(*training: Tensor) -> Callable[..., Nearest]:
-    """`nearest` among pictures (M, C, h, w), mirrored, moved and turned ones too; what is behind the first are forms of them."""
-    every = [form for pictures in training for form in (pictures, pictures.flip(-1))]
+def _nearest_to(pictures: Tensor, raw: Tensor | None = None) -> Callable[..., Nearest]:
+    """`nearest` among pictures (M, C, h, w), mirrored ones too, each aligned; raw: further forms of them."""
+    forms = (pictures, pictures.flip(-1))
 
-    def forms(places: Tensor) -> Iterator[Tensor]:
-        shown = (view for pictures in every for view in views(pictures[places].flatten(0, 1)))
-        return (view.flatten(1).unflatten(0, places.shape) for view in shown)
+    def refine(values: Tensor, places: Tensor) -> Tensor:
+        x = values.unflatten(1, pictures.shape[1:])
+        plain, mirrored = (form[places] for form in forms)  # (B, K, C, h, w)
+        nearer = _apart(x, plain) <= _apart(x, mirrored)
+        found = aligned(x, torch.where(nearer[..., None, None, None], plain, mirrored))
+        return found if raw is None else torch.minimum(found, _apart(x, raw[places]))
 
-    return partial(nearest, training=(every[0].flatten(1), every[1].flatten(1)), forms=forms)
+    return partial(nearest, training=(forms[0].flatten(1), forms[1].flatten(1)), refine=refine)
 
 
-def views(x: Tensor) -> Iterator[Tensor]:
-    """Pictures (N, C, h, w) as they are, moved by a pixel with edges repeated, and turned by a few degrees either way."""
-    height, width = x.shape[2:]
-    wide = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    yield x
-    for down, right in ((0, 1), (2, 1), (1, 0), (1, 2)):
-        yield wide[:, :, down : down + height, right : right + width]
-    for angle in (TURN, -TURN):
-        sine, cosine = np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))
-        turn = x.new_tensor([[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]])
-        where = F.affine_grid(turn.expand(len(x), 2, 3), list(x.shape), align_corners=False)
-        yield F.grid_sample(x, where, padding_mode="border", align_corners=False)
+def _apart(x: Tensor, others: Tensor) -> Tensor:
+    """(B, C, h, w), (B, K, C, h, w) -> distances (B, K)."""
+    return (others - x[:, None]).flatten(2).norm(dim=2)
+
+
+def _changed(model: Model, data: Dataset, places: Positions) -> Looks:
+    """Training pictures, changed at random as in training."""
+    parts = []
+    for first in range(0, len(places), BLOCK):
+        pixels, index = data.readable(places[first : first + BLOCK])
+        pixels = augmented(pixels, model.recipe.data, model.recipe.training.seed, index, np.zeros_like(index))
+        parts.append(looks(model, given_back(model, model.read(unit(np.ascontiguousarray(pixels))))))
+    return joined(parts)
 
 
 def _read(
