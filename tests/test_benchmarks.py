@@ -209,6 +209,15 @@ def test_quality_per_flop(tmp_path: Path) -> None:
     assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == len(lines)
 
 
+@pytest.mark.slow
+def test_prior_per_flop(tmp_path: Path) -> None:
+    figures = run("prior_per_flop", "--out", str(tmp_path))["figures"]
+    assert len(figures) == 2
+    assert all(0 < figure["value"] < 4.1 for figure in figures.values())  # 16 codes: 4 bits where nothing is known
+    again = run("prior_per_flop", "--out", str(tmp_path))["figures"]  # what is done is read
+    assert again == figures
+
+
 def test_step_efficiency() -> None:
     figures = run("step_efficiency")["figures"]
     assert figures["cost of a step"]["value"] > 0
