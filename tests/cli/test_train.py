@@ -42,6 +42,19 @@ def test_the_same_command_again_is_done_at_once_and_says_what_to_look_at(vitrail
     assert json.loads((trained / "evaluation.json").read_text())["scores"][0]["metric"] == "psnr"
 
 
+def test_a_run_inside_its_data_resumes_whatever_was_written_into_it(
+    vitrail: Vitrail, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures)
+    command = ("train", "vqvae", "--data", ".", "--out", "run", "--budget", "2 steps", "--set", "data.heldout=0.3")
+    assert vitrail(*command, *SETTINGS).code == 0
+    assert vitrail("sample", "run", "-n", 2, "--out", "run/drawn").code == 0
+    assert vitrail("codebook", "run").code == 0
+    assert any((pictures / "run" / "samples").glob("*.png"))
+    again = vitrail(*command, *SETTINGS)
+    assert again.code == 0, again.err
+
+
 def test_another_recipe_is_refused_in_the_same_folder(vitrail: Vitrail, trained: Path) -> None:
     ran = vitrail("train", "vqvae", "--data", "digits", "--out", trained, "--budget", "7 steps", *SETTINGS)
     assert ran.code == 2

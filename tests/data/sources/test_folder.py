@@ -11,6 +11,7 @@ from PIL import Image
 from vitrail.data.config import DataConfig
 from vitrail.data.dataset import open_dataset, open_source
 from vitrail.data.sources.folder import class_names, listed, part_prefixes
+from vitrail.errors import DataError
 
 
 def put(root: Path, *keys: str) -> str:
@@ -97,3 +98,57 @@ def test_photos_of_many_sizes(test_data: object, tmp_path: Path) -> None:
     assert found.spec.classes == ("bsd100", "kodak", "misc", "urban100")
     assert tuple(found.images([0]).shape) == (1, 3, 32, 32)
     assert found.quarantine == ()
+
+
+RUN = ("recipe.json", "environment.json")
+SWEEP = ("sweep.json", "table.md")
+
+
+def put_text(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_text("{}")
+
+
+@pytest.mark.parametrize("place", ["run", "deep/below/run", "train/run", "cat/run"])
+@pytest.mark.parametrize("marks", [RUN, ("recipe.json", "status.json"), SWEEP])
+def test_a_run_inside_the_data_is_passed_over(
+    tmp_path: Path, place: str, marks: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = put(tmp_path, "cat/1.png", "cat/2.png", "dog/3.png")
+    before = open_source(root, DataConfig())
+    put(tmp_path / place, "samples/codec_step_000001.png", "drawn/sample_00000.png", "copies.png")
+    put_text(tmp_path / place, *marks)
+    with caplog.at_level("INFO", logger="vitrail"):
+        for _ in range(2):
+            after = open_source(root, DataConfig())
+    assert (after.train.keys, after.train.stamp, after.classes) == (
+        before.train.keys,
+        before.train.stamp,
+        ("cat", "dog"),
+    )
+    assert after.train.quarantine == ()
+    assert [record.getMessage().startswith(str(tmp_path / place)) for record in caplog.records] == [True]
+
+
+def test_a_run_behind_a_link_is_passed_over(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere", "samples/1.png")
+    put_text(tmp_path / "elsewhere", *RUN)
+    root = put(tmp_path / "data", "1.png")
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "elsewhere")
+    assert open_source(root, DataConfig()).train.keys == ("1.png",)
+
+
+def test_a_recipe_of_somebody_else_makes_no_run(tmp_path: Path) -> None:
+    root = put(tmp_path, "soup/1.png", "cake/2.png")
+    put_text(tmp_path / "soup", "recipe.json")
+    assert open_source(root, DataConfig()).train.keys == ("cake/2.png", "soup/1.png")
+
+
+@pytest.mark.parametrize("marks", [RUN, SWEEP])
+def test_a_run_is_refused_as_data_but_a_folder_in_it_may_be_named(tmp_path: Path, marks: tuple[str, ...]) -> None:
+    root = put(tmp_path, "samples/1.png")
+    put_text(tmp_path, *marks)
+    with pytest.raises(DataError, match="never data; name the folder of your pictures"):
+        open_source(root, DataConfig())
+    assert open_source(f"{root}/samples", DataConfig()).train.keys == ("1.png",)

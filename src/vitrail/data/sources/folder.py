@@ -2,20 +2,23 @@
 
 `train/` beside `test/` (or `val/`, `valid/`, `validation/`) are parts, and the subfolders of each are the classes.
 Files that do not bear the name of a picture, and hidden ones, are no part of it, but for captions (data/captions.py).
+Run folders inside it, and folders of sweeps, are passed over: what a model drew is never data.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from vitrail import processor
-from vitrail.data import captions
+from vitrail.data import captions, made
 from vitrail.data.config import DataConfig
 from vitrail.data.modalities.image import SUFFIXES, Header, decode, header
 from vitrail.data.source import Labels, Part, Pixels, Progress, Quarantined, Source, digest, silent
@@ -26,6 +29,8 @@ NAMES: tuple[str, ...] = ()
 TRAIN = "train"
 TEST = ("test", "val", "valid", "validation")
 TICK = 64  # headers between two reports of progress
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ def open(text: str, config: DataConfig, progress: Progress = silent) -> Source:
     root = Path(text)
     if root.is_file():
         return Source(text, _part(root.parent, "", [root.name], (), config, progress))
+    if kind := made.never_data(root):
+        raise DataError(f"{text}: {kind}, which is never data; name the folder of your pictures, or one inside it")
     keys, faults = listed(root)
     if not keys:
         raise DataError(f"{text}: no picture in this folder; looked for {' '.join(sorted(SUFFIXES))}")
@@ -65,7 +72,10 @@ def open(text: str, config: DataConfig, progress: Progress = silent) -> Source:
 
 
 def listed(root: Path) -> tuple[list[str], list[Quarantined]]:
-    """Paths inside the folder, sorted, of what is named like a picture; and the folders that cannot be entered."""
+    """Paths inside the folder, sorted, of what is named like a picture; and the folders that cannot be entered.
+
+    Folders that vitrail made are passed over and told.
+    """
     keys: list[str] = []
     faults: list[Quarantined] = []
     pending: list[tuple[Path, tuple[str, ...]]] = [(root, (os.path.realpath(root),))]
@@ -81,9 +91,17 @@ def listed(root: Path) -> tuple[list[str], list[Quarantined]]:
                 keys += [_key(root, path)] if path.suffix.lower() in SUFFIXES else []
             elif (real := os.path.realpath(path)) in above:
                 faults.append(Quarantined(_key(root, path), "symbolic link that leads back to a folder above it"))
+            elif kind := made.never_data(path):
+                _tell(str(path), kind)
             else:
                 pending.append((path, (*above, real)))
     return sorted(keys), faults
+
+
+@cache
+def _tell(path: str, kind: str) -> None:
+    """Say that a folder is passed over, once in a process: a source is opened several times in a command."""
+    logger.info("%s is %s and no data: its pictures are left out", path, kind)
 
 
 def part_prefixes(keys: Sequence[str]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Letters and figures drawn from the fonts that matplotlib ships: an endless set, at any size, without a download.
 
 `glyphs` or `glyphs:5000` (training pictures): 36 classes; `figures` or `figures:5000`: the ten figures alone. White on black, grey,
-each with a random turn, slant, size and place. Picture i is a pure function of i; the test part is drawn from other random numbers than the training part.
+each with a random turn, slant, size and place. Picture i is a pure function of i; the test part is drawn from other random
+numbers than the training part.
 """
 
 from __future__ import annotations
