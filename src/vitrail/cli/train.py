@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitrail.cli import _recipe, _scores, _sources
+from vitrail.cli import _judged, _recipe, _scores, _sources
 from vitrail.cli._command import Answer, Table, single
 from vitrail.cli._options import Set
 from vitrail.cli._refusal import Mistakes, first_process
@@ -135,6 +135,10 @@ def _evaluated(model: Model, data: str, out: Path) -> tuple[dict[str, Any], Eval
     channels, height, width = model.spec.shape
     with progress("held-out pictures") as tell:
         heldout = open_dataset(data, model.recipe.data, "heldout", shape=(channels, height, width), progress=tell)
+        if not len(heldout):
+            return {"run": out, "fingerprint": model.fingerprint, "data": data}, Evaluation(
+                (), notes=(_judged.NOTHING,)
+            )
         measure = measure_of(model, 0)
         brief = not model.codec.learns and isinstance(measure, Measure) and not measure.passes  # one pass each
         found = evaluate(model, heldout, limit=BRIEF, likelihood=BRIEF if brief else 0, progress=tell)
@@ -149,12 +153,14 @@ def _answer(about: dict[str, Any], found: Evaluation, out: Path, model: Model) -
     samples = sorted((out / "samples").glob("*.png")) if (out / "samples").is_dir() else []
     paths = {"model": out / "model", "report": out / "report.html", "pictures": out / "samples"}
     there = {name: path for name, path in paths.items() if path.exists()}
-    told: list[str | Table] = [_scores.table(found), ""] if found.scores else []
+    told: list[str | Table] = [_scores.table(found)] if found.scores else [*found.notes]
+    told += [""] * bool(told)
     told += [f"{name:9} {path}" for name, path in there.items()]
     findings = checkup.read(out)
     told += [f"finding   {finding}" for finding in findings]
     told += [f"next      {command}" for command in _next(out, model)]
-    facts = {**about, **there, "samples": samples, "evaluation": out / "evaluation.json", "scores": found.printed()}
+    scored = {"evaluation": out / "evaluation.json" if found.scores else None, "scores": found.printed()}
+    facts = {**about, **there, "samples": samples, **scored, "notes": found.notes}
     return Answer({**facts, "findings": [asdict(finding) for finding in findings]}, told)
 
 

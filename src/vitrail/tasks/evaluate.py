@@ -121,7 +121,11 @@ def evaluate(
 
 
 def check_kind(model: Model, data: Dataset) -> None:
-    """Raises DataError where pictures have other channels than the model's."""
+    """Raises DataError where pictures have other channels than the model's, or where there are none."""
+    if not len(data):
+        raise DataError(
+            "there is nothing to judge by: this part of the data has no pictures; give another part or other data"
+        )
     if data.spec.channels != model.spec.channels:
         raise DataError(
             f"this model's pictures have {model.spec.channels} channels, the data's have {data.spec.channels}"

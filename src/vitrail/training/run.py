@@ -114,6 +114,7 @@ class Run:
         old: Model | None = None,
     ) -> None:
         self.recipe, self.data, self.heldout, self.old = recipe, data, heldout, old
+        self.shown = heldout if len(heldout) else data  # in previews
         self.out, self.ranks, self.stop, self.show = out, ranks, stop, show
 
     def model(self) -> Model:
@@ -189,10 +190,10 @@ class Run:
         recipe, spec, config = self.recipe, self.data.spec, self.recipe.training.codec
         adversary, rival, weights = rivalry(recipe, spec)
         step = codec_step(recipe, spec, codec, adversary, weights)
-        draw = partial(preview.reconstructions, recipe, self.heldout)
+        draw = partial(preview.reconstructions, recipe, self.shown)
         if codec.encoder is None:
             assert prior is not None
-            draw = partial(preview.generated, recipe, self.heldout, prior)
+            draw = partial(preview.generated, recipe, self.shown, prior)
         shown, stream = self.preview("codec", draw), self.loader(config).stream
         job = Job(
             "codec",
@@ -251,7 +252,7 @@ class Run:
         encoding costs nothing, from latents made as it goes.
         """
         recipe, config = self.recipe, self.recipe.training.prior
-        draw = partial(preview.samples, recipe, self.heldout, codec)
+        draw = partial(preview.samples, recipe, self.shown, codec)
         if not prior.trains:
             if prior.fits:
                 encoded = latents.read(self.latent_file, codec, prior.discrete)
