@@ -27,8 +27,8 @@ def _how(told: dict[str, Any]) -> str:
     searched, training = told["searched"], told["training"]
     some = f"{searched:,} of the {training:,}" if searched < training else f"the {training:,}"
     return (
-        f"A sample counts as a copy where it is as near to one of {some} training pictures, mirrored, turned, zoomed or moved a"
-        " little, as hardly any of them is to another one. Held-out pictures, which the model never saw, are judged alike."
+        f"A sample counts as a copy where it is as near to one of {some} training pictures, mirrored, turned or moved a little,"
+        " as hardly any of them is to another one. Held-out pictures, which the model never saw, are judged alike."
     )
 
 
