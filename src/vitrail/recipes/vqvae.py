@@ -21,7 +21,7 @@ def recipe() -> Recipe:
     """28x28 pictures become 7x7 codes of 9 bits, 0.56 bits per pixel; larger ones up to 16x16 codes."""
     return Recipe(
         name="vqvae",
-        network=conv.Config(finest=32, blocks=0, decoder_blocks=1),
+        network=conv.Config(finest=32, blocks=(0, 1), decoder_blocks=1),
         bottleneck=vq.Config(size=512, channels=16),
         reconstruction=mse.Config(),
         prior=autoregressive.Config(width=256, depth=4, heads=4, sampling=autoregressive.Settings(guidance=2.0)),

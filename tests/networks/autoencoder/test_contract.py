@@ -109,12 +109,17 @@ def test_the_widths_of_conv_that_are_left_open_come_from_two_numbers() -> None:
     assert conv.Config().fitted(DataSpec(shape=(3, 32, 32))).widths == (64, 128)
 
 
-def test_conv_wants_blocks_for_every_level() -> None:
-    with pytest.raises(ValueError, match="decoder_blocks counts 3 levels, widths has 2"):
-        conv.Config(widths=(8, 16), decoder_blocks=(1, 1, 1))
+@pytest.mark.parametrize(("widths", "depths"), [((8,), (0,)), ((8, 8), (0, 1)), ((8, 8, 8), (0, 1, 1))])
+def test_the_last_number_of_blocks_holds_for_all_levels_beyond(
+    widths: tuple[int, ...], depths: tuple[int, ...]
+) -> None:
+    assert conv.Config(widths=widths, blocks=(0, 1)).depths() == depths
+
+
+@pytest.mark.parametrize("blocks", [-1, (1, -1), ()])
+def test_conv_refuses_blocks_that_cannot_be(blocks: int | tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="residual blocks are counted, 0 or more for every level"):
-        conv.Config(blocks=(1, -1))
-    assert conv.Config(blocks=(0, 1)).fitted(DataSpec(shape=(1, 64, 64))).depths() == (0, 1, 1)
+        conv.Config(blocks=blocks)
 
 
 def test_attention_in_conv_lets_far_points_see_each_other() -> None:

@@ -11,10 +11,9 @@ Source: residual blocks of He et al. 2016 in pre-activation order, group norm of
 from __future__ import annotations
 
 import math
-from typing import Self
 
 import torch.nn.functional as F
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from vitrail.networks.convolution import (
@@ -68,15 +67,6 @@ class Config(PartConfig):
             raise ValueError(f"residual blocks are counted, 0 or more for every level, got {blocks}")
         return blocks
 
-    @model_validator(mode="after")
-    def _blocks_for_every_level(self) -> Self:
-        for name, blocks in (("blocks", self.blocks), ("decoder_blocks", self.decoder_blocks)):
-            if self.widths is not None and isinstance(blocks, tuple) and len(blocks) != len(self.widths):
-                raise ValueError(
-                    f"{name} counts {len(blocks)} levels, widths has {len(self.widths)}; name one for each"
-                )
-        return self
-
     @property
     def levels(self) -> tuple[int, ...]:
         """The widths, which `fitted` has filled in where the user left them open."""
@@ -98,7 +88,7 @@ class Config(PartConfig):
         return self.model_copy(update={"widths": (self.finest, *(self.coarser,) * halvings)})
 
     def depths(self, decoder: bool = False) -> tuple[int, ...]:
-        """Residual blocks of each level, finest first. A list that is too short for the levels goes on with its last number."""
+        """Residual blocks of each level, finest first."""
         blocks = self.decoder_blocks if decoder and self.decoder_blocks is not None else self.blocks
         listed = (blocks,) if isinstance(blocks, int) else blocks
         return (*listed, *listed[-1:] * len(self.levels))[: len(self.levels)]
