@@ -28,7 +28,7 @@ def recipe() -> Recipe:
         weights={"commitment": 0.25},
         training=Training(
             budget="20 epochs",
-            codec=Stage(batch=64, optimiser="muon", lr=3e-3),
+            codec=Stage(batch=32, optimiser="muon", lr=3e-3),
             prior=Stage(batch=64, optimiser="muon", lr=3e-3),
         ),
     )
