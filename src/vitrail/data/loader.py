@@ -7,6 +7,7 @@ dropped and a step's batch needs nothing but the step's number: that is what mak
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -116,6 +117,7 @@ class Loader:
             num_workers=self.workers,
             prefetch_factor=AHEAD,
             collate_fn=_as_it_is,
+            worker_init_fn=_leave_stopping_to_others,
             generator=torch.Generator(),  # otherwise it would draw from the global one
         )
         try:
@@ -181,6 +183,13 @@ class _From(Sampler[int]):
 
 def _as_it_is(raw: Any) -> Any:
     return raw
+
+
+def _leave_stopping_to_others(_: int) -> None:
+    """Let a reader process outlive Ctrl-C and a closed terminal, which reach it too: training asks it for the last step."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
