@@ -18,6 +18,7 @@ from vitrail import durable, processor
 from vitrail.data.dataset import Dataset
 from vitrail.errors import ModelError, UsageError
 from vitrail.model.recipe import Recipe
+from vitrail.training import status
 
 PACKAGES = ("vitrail", "torch", "numpy", "pydantic", "safetensors", "pillow", "scikit-learn")
 
@@ -47,6 +48,8 @@ def claimed(
         }
         if path.exists():
             _compare(folder, _held(path), told)
+            if not (folder / "model" / "config.json").exists():
+                status.resume(folder)
         else:
             _write(folder, "recipe", told)
         if not (folder / "environment.json").exists():
