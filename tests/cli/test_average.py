@@ -72,7 +72,8 @@ def test_it_tells_before_it_replaces(vitrail: Vitrail, trained: Path) -> None:
 
 
 def test_what_it_refuses(vitrail: Vitrail, trained: Path, model: Path, tmp_path: Path) -> None:
-    ran = vitrail("average", trained, "--width", 0.4, "--store", "--out", trained)
+    (tmp_path / "there").mkdir()
+    ran = vitrail("average", trained, "--width", 0.4, "--store", "--out", tmp_path / "there")
     assert ran.code == 2
     assert "between 0 and 0.289" in ran.err
     assert "is there already" in ran.err

@@ -179,7 +179,7 @@ def test_config_that_is_none(vitrail: Vitrail, tmp_path: Path) -> None:
 
 def test_output_that_cannot_be_written(vitrail: Vitrail, model: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    refused(vitrail("sample", model, "-n", 1, "--out", tmp_path / "file"), 1, "file")
+    refused(vitrail("sample", model, "-n", 1, "--out", tmp_path / "file"), 2, "file is a file; name another place")
 
 
 def test_with_json_a_refusal_is_an_object_too(vitrail: Vitrail, tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ def test_a_pickled_checkpoint_makes_the_same_model(vitrail: Vitrail, checkpoint:
 
 
 def test_every_mistake_is_told_at_once(vitrail: Vitrail, checkpoint: Path, tmp_path: Path) -> None:
-    ran = vitrail("import", checkpoint, "--out", tmp_path, "--format", "tamming", "--size", "32", "--json")
+    (tmp_path / "there").mkdir()
+    ran = vitrail("import", checkpoint, "--out", tmp_path / "there", "--format", "tamming", "--size", "32", "--json")
     assert ran.code == 2
     messages = ran.facts["error"]["messages"]
     assert all(

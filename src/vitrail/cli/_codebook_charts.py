@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vitrail.codecs.codebook import CodebookReport
+from vitrail.data.modalities import image
 
 DPI = 120
 SIDE = 3.2  # inches of a map
@@ -29,7 +30,7 @@ def histogram(path: Path, report: CodebookReport) -> None:
     axes.set_title(f"Codebook of {report.size:,} over {report.tokens:,} tokens of {report.samples:,} pictures")
     axes.legend(frameon=False)
     axes.grid(which="both", alpha=0.2)
-    figure.savefig(path)
+    figure.savefig(path, metadata=dict([image.MARK]))
 
 
 def positions(path: Path, report: CodebookReport) -> None:
@@ -50,7 +51,7 @@ def positions(path: Path, report: CodebookReport) -> None:
     figure.colorbar(
         shown, ax=grid, label=f"bits, at most {math.log2(min(report.size, report.samples)):.3g}", shrink=0.85
     )
-    figure.savefig(path)
+    figure.savefig(path, metadata=dict([image.MARK]))
 
 
 def _numbers(axes: object, bits: np.ndarray, most: float) -> None:

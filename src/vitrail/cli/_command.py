@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vitrail.cli import _output
 from vitrail.cli._group import Choosing
 from vitrail.cli._refusal import first_process
 
@@ -74,18 +75,21 @@ def listing(help: str, default: Command, **commands: Command) -> typer.Typer:
 
 
 def printing(command: Command) -> Callable[..., int]:
-    """The function that the parser calls: it prints the answer and returns the exit code."""
+    """The function that the parser calls: it looks where is written to, prints the answer and returns the exit code."""
+
+    entries = parameters(command)
 
     @functools.wraps(command)
     def printed(*, json: bool, **values: Any) -> int:
         with redirect_stdout(sys.stderr) if json else nullcontext():
+            _output.guard(entries, values)
             answer = command(**values)
         if first_process():
             _print_json(answer.facts) if json else _print(answer.told)
         return answer.code
 
     flag = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JSON)
-    sign(printed, [*parameters(command), flag])
+    sign(printed, [*entries, flag])
     return printed
 
 

@@ -54,6 +54,15 @@ def write(path: Path, groups: Sequence[Group], fingerprint: str) -> None:
     durable.write_file(path, content.getvalue(), through=True)
 
 
+def marked(path: Path) -> bool:
+    """Whether `write` may have written a file; only its table of contents is read."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return {"format.npy", "fingerprint.npy"} <= set(file.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+
+
 def read(path: Path, fingerprint: str) -> list[Group]:
     """The groups of a file. Raises DataError where it is none, is damaged, or was made by another model."""
     arrays = _arrays(path)

@@ -20,7 +20,7 @@ import typer
 from torch import Tensor
 
 from vitrail import durable
-from vitrail.cli import _run
+from vitrail.cli import _output, _run
 from vitrail.cli._command import Answer, single
 from vitrail.cli._refusal import Mistakes
 from vitrail.errors import ModelError, UsageError
@@ -53,6 +53,8 @@ def average(run: Run, width: Width = 0.07, out: Out = None, store: Store = False
     home = _run.folder_of(run)
     if home is None:
         raise UsageError(f"{run} is no run folder, and only a run keeps snapshots")
+    if store:
+        _output.writable(home / "model", folder=True, advice="give --out DIR")
     model = folder.load(home)
     stage = averaged_stage(model)
     found = averages.snapshots(home / "averages", stage)

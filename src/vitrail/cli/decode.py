@@ -1,6 +1,7 @@
 """Turn a file of latents back into pictures.
 
-Writes each picture under its own name, and grid.png. The model must be the one that encoded.
+Writes each picture under its own name, and grid.png. The model must be the one that encoded. Files that vitrail did not
+write are replaced only with --overwrite.
 
     vitrail decode runs/photos codes.npz --out decoded/
 """
@@ -12,9 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vitrail.cli import _latents
+from vitrail.cli import _latents, _output
 from vitrail.cli._command import Answer
 from vitrail.cli._options import Folder
+from vitrail.cli._output import Overwrite
 from vitrail.cli._pictures import GRID, MOST, Files, grid
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command, needed
@@ -23,11 +25,12 @@ from vitrail.tasks.decode import decode
 SHOWN = 64  # pictures in the grid
 
 
-def write(request: Request, out: Folder = None) -> Answer:
+def write(request: Request, out: Folder = None, overwrite: Overwrite = False) -> Answer:
     """Decode block by block."""
     assert out is not None
     groups = _latents.read(Path(needed(request.texts["latents"], "FILE")), request.model.fingerprint)
     files = Files(out, [key for group in groups for key in group.keys])
+    _output.free(out, [GRID, *files.names.values()], overwrite)
     names: list[str] = []
     shown: list[Tensor] = []
     with progress("pictures") as tell:

@@ -1,6 +1,7 @@
 """Write the latents of pictures: codes, or values without codes.
 
-The file holds plain NumPy arrays: codes or z, keys (the names of the pictures) and space (their height and width).
+The file holds plain NumPy arrays: codes or z, keys (the names of the pictures) and space (their height and width). A
+file that vitrail did not write is replaced only with --overwrite.
 
     vitrail encode runs/photos new-photos/ --out codes.npz
 """
@@ -14,10 +15,11 @@ from typing import Annotated
 import torch
 import typer
 
-from vitrail.cli import _latents
+from vitrail.cli import _latents, _output
 from vitrail.cli._command import Answer
 from vitrail.cli._latents import Group
 from vitrail.cli._options import Resize
+from vitrail.cli._output import Overwrite
 from vitrail.cli._pictures import noted, opened
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command, needed
@@ -26,9 +28,10 @@ from vitrail.tasks.encode import encode
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="the .npz file", show_default=False)]
 
 
-def write(request: Request, out: Out = None, resize: Resize = False) -> Answer:
+def write(request: Request, out: Out = None, resize: Resize = False, overwrite: Overwrite = False) -> Answer:
     """Encode block by block, then write all latents at once."""
     assert out is not None
+    _output.free(out.parent, [out.name], overwrite)
     found: dict[tuple[int, int], list[Group]] = defaultdict(list)
     with progress("pictures") as tell:
         given = opened(needed(request.texts["pictures"], "INPUT"), request.model, resize, tell)

@@ -4,7 +4,8 @@ Sets of samples are scored only where --features names a feature net. Judges by 
 --data names another source. Where it is the held-out part of the run's own, samples are also searched for copies of training
 pictures, unless --no-copies; the most suspicious ones are drawn beside them in copies.png, and what a photocopier would score, the
 training pictures taken for samples, stands beside the scores. The scores are printed with their protocol and written to
-evaluation.json in the run folder, or to --out.
+evaluation.json in the run folder, or to --out, where a file that vitrail did not write is replaced only with --overwrite. Scores
+that cannot be written are printed all the same, and the exit code is then 1.
 
     vitrail evaluate runs/fashion --features features/fashion --samples 10000
 """
@@ -17,8 +18,9 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from vitrail.cli import _judged, _run, _scores
+from vitrail.cli import _judged, _output, _run, _scores
 from vitrail.cli._command import Answer, Table
+from vitrail.cli._output import Overwrite
 from vitrail.cli._pictures import grid
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command
@@ -30,6 +32,7 @@ from vitrail.tasks.evaluate import Evaluation, evaluate
 from vitrail.training import report
 
 NOTHING = "no scores: samples are judged through a feature net, so name one with --features"
+SHEET = "copies.png"
 SUSPECTS = 12  # samples shown beside the training pictures that they are nearest to
 
 Out = Annotated[
@@ -43,9 +46,18 @@ Search = Annotated[
 ]
 
 
-def write(request: Request, part: _judged.Part = "heldout", to: Out = None, copies: Search = True) -> Answer:
-    """Evaluate and write."""
+def write(
+    request: Request,
+    part: _judged.Part = "heldout",
+    to: Out = None,
+    copies: Search = True,
+    overwrite: Overwrite = False,
+) -> Answer:
+    """Evaluate and write; what cannot be written is printed all the same."""
     run = _run.folder_of(request.run)
+    path = to or (run or request.run) / "evaluation.json"
+    _output.writable(path, folder=False, advice="give --out FILE")
+    _output.free(path.parent, [path.name, SHEET], overwrite or to is None)
     source = _judged.source(request, run)
     net = request.texts["feature net"]
     if net is None and request.model.codec.encoder is None:
@@ -65,16 +77,18 @@ def write(request: Request, part: _judged.Part = "heldout", to: Out = None, copi
         "data_fingerprint": data.fingerprint,
         "seconds_per_sample": found.seconds_per_sample,
     }
-    path = to or (run or request.run) / "evaluation.json"
-    _scores.write(path, found, about)
-    if run is not None and to is None:
-        report.write(run)  # which shows these scores
+    with _output.surviving(path) as lost:
+        _scores.write(path, found, about)
+        if run is not None and to is None:
+            report.write(run)  # which shows these scores
     told: list[str | Table] = [_scores.table(found) if found.scores else NOTHING, "", *found.notes]
-    told.append(f"with full protocols: {path}")
-    if found.copies and training is not None:
-        about["copies"] = _suspects(path.with_name("copies.png"), request, found, data, training)
-        told.append(f"samples nearest to training pictures, above these: {about['copies']}")
-    return Answer({**about, "out": path, "scores": found.printed(), "notes": found.notes}, told)
+    told += [] if lost else [f"with full protocols: {path}"]
+    if found.copies and training is not None and not lost:
+        with _output.surviving(path.with_name(SHEET)) as lost:
+            about["copies"] = _suspects(path.with_name(SHEET), request, found, data, training)
+            told.append(f"samples nearest to training pictures, above these: {about['copies']}")
+    facts = {**about, "out": path, "scores": found.printed(), "notes": found.notes, "not_written": lost}
+    return Answer(facts, told, int(bool(lost)))
 
 
 def _suspects(path: Path, request: Request, found: Evaluation, data: Dataset, training: Dataset) -> Path:

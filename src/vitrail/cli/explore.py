@@ -1,7 +1,7 @@
 """Draw walks through the latent space.
 
 They lead from picture to picture, and along the main directions of the space. Writes explore.png, and its two halves
-interpolation.png and traversal.png; every row is a walk.
+interpolation.png and traversal.png; every row is a walk. Files that vitrail did not write are replaced only with --overwrite.
 
     vitrail explore runs/photos --out explored/
     vitrail explore runs/photos new-photos/ --out explored/ --rows 8
@@ -14,8 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vitrail.cli import _output
 from vitrail.cli._command import Answer
 from vitrail.cli._options import Folder
+from vitrail.cli._output import Overwrite
 from vitrail.cli._pictures import grid, opened
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command
@@ -23,9 +25,10 @@ from vitrail.data.modalities import image
 from vitrail.tasks.explore import POPULATION, explore
 
 
-def write(request: Request, out: Folder = None) -> Answer:
+def write(request: Request, out: Folder = None, overwrite: Overwrite = False) -> Answer:
     """Explore and write three pictures."""
     assert out is not None
+    _output.free(out, [f"{name}.png" for name in ("explore", "interpolation", "traversal")], overwrite)
     text = request.texts["pictures"]
     found = explore(request.model, None if text is None else _pictures(text, request), **request.values)
     out.mkdir(parents=True, exist_ok=True)

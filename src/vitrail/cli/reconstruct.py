@@ -1,7 +1,7 @@
 """Encode and decode pictures, to see what a model keeps of them.
 
 Writes every reconstruction under the name of its picture, and grid.png with originals over reconstructions. Pictures
-keep their own size where the model takes any.
+keep their own size where the model takes any. Files that vitrail did not write are replaced only with --overwrite.
 
     vitrail reconstruct runs/photos new-photos/ --out reconstructed/
 """
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import torch
 
+from vitrail.cli import _output
 from vitrail.cli._command import Answer
 from vitrail.cli._options import Folder, Resize
+from vitrail.cli._output import Overwrite
 from vitrail.cli._pictures import GRID, SHOWN, Files, grid, noted, opened
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command, needed
@@ -20,7 +22,7 @@ from vitrail.tasks.reconstruct import Reconstruction, reconstruct
 COLUMNS = 8
 
 
-def write(request: Request, out: Folder = None, resize: Resize = False) -> Answer:
+def write(request: Request, out: Folder = None, resize: Resize = False, overwrite: Overwrite = False) -> Answer:
     """Reconstruct block by block."""
     assert out is not None
     made: list[dict[str, object]] = []
@@ -28,6 +30,7 @@ def write(request: Request, out: Folder = None, resize: Resize = False) -> Answe
     with progress("pictures") as tell:
         given = opened(needed(request.texts["pictures"], "INPUT"), request.model, resize, tell)
         files = Files(out, given.part.keys)
+        _output.free(out, [GRID, *files.names.values()], overwrite)
         for block in given.blocks(tell):
             found = reconstruct(request.model, block.x)
             rows = zip(block.keys, found.x_hat, found.psnr.tolist(), strict=True)

@@ -2,8 +2,13 @@
 
 Writes sample_00000.png and so on, numbered as the samples are, and grid.png with the first 256. Each file says in a
 text chunk how it came to be. The same command writes the same bytes, whatever else was drawn with it. Of a condition,
+<<<<<<< HEAD
 which a model wants whose recipe has one, the grid shows what the model was given first. Where training found that samples are
 copies of training pictures, a line on standard error says so.
+=======
+which a model wants whose recipe has one, the grid shows what the model was given first. Files that vitrail did not write
+are replaced only with --overwrite.
+>>>>>>> wip-safe
 
     vitrail sample runs/fashion -n 64 --label Sandal --out dreams/
     vitrail sample runs/textures --size 256x512 --out large/
@@ -20,9 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitrail.cli import _run
+from vitrail.cli import _output, _run
 from vitrail.cli._command import Answer
 from vitrail.cli._options import Folder, NoMetadata
+from vitrail.cli._output import Overwrite
 from vitrail.cli._pictures import GRID, Files, grid, single
 from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command
@@ -36,10 +42,13 @@ SHOWN = 256  # of which the grid shows the first
 logger = logging.getLogger(__name__)
 
 
-def write(request: Request, out: Folder = None, no_metadata: NoMetadata = False) -> Answer:
+def write(
+    request: Request, out: Folder = None, no_metadata: NoMetadata = False, overwrite: Overwrite = False
+) -> Answer:
     """Draw and write block by block."""
     assert out is not None
     n, start = request.values["n"], request.values["first"]
+    _output.free(out, [GRID, *(f"{_name(i)}.png" for i in range(start, start + n))], overwrite)
     _warn_of_copies(request.run)
     names: list[str] = []
     shown: list[Tensor] = []
@@ -75,10 +84,14 @@ def _condition(request: Request, tell: Progress) -> Tensor | None:
 
 
 def _written(drawn: Samples, out: Path, plain: bool) -> list[str]:
-    keys = [f"sample_{drawn.first + i:05d}" for i in range(len(drawn.pictures))]
+    keys = [_name(drawn.first + i) for i in range(len(drawn.pictures))]
     files = Files(out, keys)
     stories: list[dict[str, Any] | None] = [None if plain else drawn.story(i) for i in range(len(keys))]
     return [files.write(key, x, story) for key, x, story in zip(keys, drawn.pictures, stories, strict=True)]
+
+
+def _name(number: int) -> str:
+    return f"sample_{number:05d}"
 
 
 app = command(sample, write, __doc__)

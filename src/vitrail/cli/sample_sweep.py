@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitrail.cli import _judged, _run
+from vitrail.cli import _judged, _output, _run
 from vitrail.cli._command import Answer, Table, single
 from vitrail.cli._refusal import Mistakes
 from vitrail.cli._show import progress
@@ -95,12 +95,15 @@ def sample_sweep(
         for word in (*(over or ()), *(words or ())):
             with mistakes.noted():
                 axes += sampling.axes([word], model.recipe)
+    place = out or (_run.folder_of(run) or run) / "sampling"
+    _output.writable(place, folder=True, advice="give --out DIR")
+    if store:
+        _output.writable(sampling.model_folder(run), folder=True, advice="give --no-store to leave the model as it is")
     plan = sampling.planned(model, axes, judge)  # whose mistakes are told before pictures are read
     request = Request(model, run, {}, {"source": data})
     source = _judged.source(request, _run.folder_of(run))
     with progress("pictures") as tell:
         pictures = _judged.opened(source, request, part, tell)
-    place = out or (_run.folder_of(run) or run) / "sampling"
     done = sampling.sweep(model, plan, judge, pictures, source, place, tell=_told)
     return _answer(done, model, run, store)
 
@@ -110,7 +113,7 @@ def _told(number: int, total: int, what: str) -> None:
 
 
 def _answer(done: Sweep, model: Model, run: Path, store: bool) -> Answer:
-    made, chosen = table(done), best(done)
+    made, chosen, lost = table(done), best(done), list[str]()
     names = {"table": "table.md", "picture": "quality-cost.png", "study": "sweep.json"}
     there = {kind: done.out / name for kind, name in names.items() if (done.out / name).exists()}
     told: list[str | Table] = [Table(made.headings, made.rows), "", caption(done)]
@@ -119,12 +122,13 @@ def _answer(done: Sweep, model: Model, run: Path, store: bool) -> Answer:
         facts["best"] = sampling.settings(chosen)
         told.append(f"best: {sampling.told(chosen)}")
         if store:
-            before, after = model.fingerprint, sampling.store(model, run, chosen).fingerprint
-            facts |= {"stored": True, "fingerprint": after}
-            told.append(_changed(before, after))
+            with _output.surviving(sampling.model_folder(run)) as lost:
+                before, after = model.fingerprint, sampling.store(model, run, chosen).fingerprint
+                facts |= {"stored": True, "fingerprint": after}
+                told.append(_changed(before, after))
     failed = sum(each.state == "failed" for each in done.results.values())
     told += [f"{name:8} {path}" for name, path in there.items()]
-    return Answer({**facts, "failed": failed}, told, int(bool(failed)))
+    return Answer({**facts, "failed": failed}, told, int(bool(failed or lost)))
 
 
 def _changed(before: str, after: str) -> str:

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitrail.cli import _recipe, _sources
+from vitrail.cli import _output, _recipe, _sources
 from vitrail.cli._command import Answer, Table, single
 from vitrail.cli._refusal import Mistakes
 from vitrail.errors import UsageError
@@ -46,7 +46,11 @@ Over = Annotated[
         "--over", metavar="KEY=VALUES", help="a field of the recipe and its values, with commas; may be repeated"
     ),
 ]
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="the sweep's folder", show_default=False)]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="the sweep's folder", show_default=False),
+    _output.PASSED_OVER,
+]
 Budget = Annotated[
     str | None,
     typer.Option(

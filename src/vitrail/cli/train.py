@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitrail.cli import _judged, _recipe, _scores, _sources
+from vitrail.cli import _judged, _output, _recipe, _scores, _sources
 from vitrail.cli._command import Answer, Table, single
 from vitrail.cli._options import Set
 from vitrail.cli._refusal import Mistakes, first_process
@@ -44,7 +44,9 @@ Data = Annotated[
         "--data", metavar="SOURCE", help="a folder of pictures, a file of arrays, or a named set", show_default=False
     ),
 ]
-Out = Annotated[Path | None, typer.Option("--out", metavar="RUN", help="the run folder", show_default=False)]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="RUN", help="the run folder", show_default=False), _output.PASSED_OVER
+]
 Budget = Annotated[
     str | None,
     typer.Option(
@@ -144,8 +146,9 @@ def _evaluated(model: Model, data: str, out: Path) -> tuple[dict[str, Any], Eval
         found = evaluate(model, heldout, limit=BRIEF, likelihood=BRIEF if brief else 0, progress=tell)
     about: dict[str, Any] = {"run": out, "fingerprint": model.fingerprint, "data": data, "part": "heldout"}
     about["data_fingerprint"] = heldout.fingerprint
-    _scores.write(out / "evaluation.json", found, about)
-    report.write(out)
+    with _output.surviving(out / "evaluation.json"):
+        _scores.write(out / "evaluation.json", found, about)
+        report.write(out)
     return about, found
 
 

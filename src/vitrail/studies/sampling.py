@@ -125,13 +125,18 @@ def sweep(
 
 def store(model: Model, path: Path, chosen: Result) -> Model:
     """Make a cell's settings the default of the model in a run or model folder; its fingerprint changes with them."""
-    home = next(each for each in (path, path / "model") if (each / "config.json").is_file())
+    home = model_folder(path)
     card = (home / "README.md").read_text(encoding="utf-8") if (home / "README.md").is_file() else ""
     recipe = override(model.recipe, chosen.settings)
     made = Model(recipe, model.spec, model.codec, model.prior)
     with durable.storing(home):
         folder.save(made, home, card)
     return made
+
+
+def model_folder(path: Path) -> Path:
+    """Where the model of a run or model folder is."""
+    return next(each for each in (path, path / "model") if (each / "config.json").is_file())
 
 
 def write(found: Sweep) -> None:

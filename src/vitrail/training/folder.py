@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from vitrail import durable, processor
+from vitrail.data import made
 from vitrail.data.dataset import Dataset
 from vitrail.errors import ModelError, UsageError
 from vitrail.model.recipe import Recipe
@@ -41,11 +42,13 @@ def claimed(
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}; choose another --out") from None
     with durable.alone(folder):
-        told = {
+        where = Path(source).expanduser()
+        told: dict[str, Any] = {
             "recipe": recipe.printed(),
             "data": {"source": source, "fingerprint": data.fingerprint, **data.spec.model_dump(mode="json")},
             "from": origin,
         }
+        told["data"] |= {"place": made.place(where)} if where.exists() else {}
         if path.exists():
             _compare(folder, _held(path), told)
             if not (folder / "model" / "config.json").exists():

@@ -28,6 +28,7 @@ __all__ = [
     "dims",
     "grid",
     "header",
+    "marked",
     "metadata",
     "pixels",
     "read",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 dims = 2  # space axes
+MARK = ("Software", "vitrail")  # the text chunk of every PNG that vitrail writes; the keyword is PNG's own
 
 
 def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, least: int | None = None) -> Pixels:
@@ -53,7 +55,10 @@ def read(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, least: int 
 
 
 def write(path: str | os.PathLike[str], x: Tensor, metadata: Mapping[str, str] | None = None) -> None:
-    """One picture (C, H, W) in [0, 1] as PNG; `metadata` becomes text chunks. Raises UsageError on another suffix."""
+    """One picture (C, H, W) in [0, 1] as PNG, marked as vitrail's; `metadata` becomes text chunks.
+
+    Raises UsageError on another suffix, OSError with the path where it cannot be written.
+    """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise UsageError(f"{path}: pictures are written as PNG; name it {path.with_suffix('.png').name}")
@@ -61,18 +66,32 @@ def write(path: str | os.PathLike[str], x: Tensor, metadata: Mapping[str, str] |
         raise DataError(f"{path}: a picture is (C, H, W) with 1 or 3 channels, got {tuple(x.shape)}")
     array = to_uint8(x).cpu().movedim(0, -1).squeeze(-1).numpy()  # (H, W, 3) or (H, W)
     chunks = PngImagePlugin.PngInfo()
+    chunks.add_text(*MARK)
     for key, text in (metadata or {}).items():
         chunks.add_itxt(key, text)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(array).save(beside, format="PNG", pnginfo=chunks)
-    durable.put_in_place(beside, path)
+    try:
+        Image.fromarray(array).save(beside, format="PNG", pnginfo=chunks)
+        durable.put_in_place(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """The text chunks of a PNG, as `write` put them there."""
     with Image.open(path, formats=("PNG",)) as image:
         image.load()  # chunks may follow the pixels
-        return {key: str(text) for key, text in getattr(image, "text", {}).items()}
+        return {key: str(text) for key, text in getattr(image, "text", {}).items() if (key, text) != MARK}
+
+
+def marked(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a PNG that vitrail wrote; only its header is read."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            return image.info.get(MARK[0]) == MARK[1] or MARK[1] in image.info
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def grid(x: Tensor, columns: int | None = None, gap: int = 2) -> Tensor:
