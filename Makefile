@@ -5,11 +5,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    ?= runs/demo
-BUDGET ?= 80s
+BUDGET ?= 100s
 SETTINGS ?=
 # A net that two slow cores train in little more than a minute: 4x4 codes for 32x32 pictures.
 DEMO   := --set network.patch=4 --set network.widths=[64,128] --set data.augment=0 --set training.prior.batch=32 \
-	--set prior.width=192 --set training.share=0.55
+	--set prior.width=128 --set prior.sampling.temperature=0.8
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
 

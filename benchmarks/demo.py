@@ -60,10 +60,21 @@ def judged(asked: argparse.Namespace) -> list[Figure]:
     if not (net / "config.json").exists():
         vitrail("features", "train", "--data", source(asked.run), "--out", str(net), "--budget", asked.judge_budget)
     out = asked.out / "evaluation.json"
-    vitrail("evaluate", str(asked.run), "--features", str(net), "--samples", str(asked.samples), "--out", str(out))
+    vitrail(
+        "evaluate",
+        str(asked.run),
+        "--features",
+        str(net),
+        "--samples",
+        str(asked.samples),
+        "--out",
+        str(out),
+        "--no-copies",
+    )
     scores = {score["metric"]: score["value"] for score in json.loads(out.read_text())["scores"]}
     bars = {"recognised": {"relation": ">=", "bar": 0.6}}
     figures = [Figure(name, value, **bars.get(name, {})) for name, value in scores.items()]
+    figures += copies(asked.run)
     for stage in ("codec", "prior"):
         last = [line for line in lines(asked.run / "metrics.jsonl") if line["stage"] == stage][-1]
         figures += [Figure(f"{stage}: steps", last["step"]), Figure(f"{stage}: images", last["images"])]
@@ -72,6 +83,16 @@ def judged(asked: argparse.Namespace) -> list[Figure]:
         figures.append(Figure(f"{stage}: trial of precision", trial, "s"))
     say(str(max((asked.run / "samples").glob("prior_step_*.png"))))
     return figures
+
+
+def copies(run: Path) -> list[Figure]:
+    """Shares of copies among samples and held-out pictures, as training found them."""
+    told = json.loads((run / "copies.json").read_text())["spaces"]["pixels"]
+    unseen = max(told["heldout"]["copies"], told["expected"])
+    return [
+        Figure("share of copies", told["samples"]["copies"], relation="<=", bar=2 * unseen),
+        Figure("the same of held-out pictures", told["heldout"]["copies"]),
+    ]
 
 
 def said(found: list[str]) -> Figure:
