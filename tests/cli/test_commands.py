@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,19 @@ def test_names_of_files_never_meet(tmp_path: Path) -> None:
     assert len(set(names.values())) == 5
     assert "grid.png" not in names.values()
     assert Files(tmp_path, ["x/0007", "grid.png"]).names == {"x/0007": "x/0007.png", "grid.png": "grid.png.png"}
+
+
+def test_a_model_whose_prior_is_gone_is_still_of_use(
+    vitrail: Vitrail, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(model, tmp_path / "copy"))
+    (copy / "prior.safetensors").unlink()
+    for words in (("reconstruct", copy, pictures, "--out", tmp_path / "r"), ("info", copy)):
+        ran = vitrail(*words)
+        assert ran.code == 0, ran.err
+    encoded = vitrail("encode", copy, pictures, "--resize", "--out", tmp_path / "codes.npz")
+    assert encoded.code == 0, encoded.err
+    refused = vitrail("sample", copy, "-n", 1, "--out", tmp_path / "drawn")
+    assert refused.code == 4
+    assert f"{copy / 'prior.safetensors'} is missing" in refused.err
+    assert not (tmp_path / "drawn").exists()
