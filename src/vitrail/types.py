@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt
 from torch import Tensor
 
 NO_BYTE = 256  # the token behind the end of a text, whose tokens are its UTF-8 bytes; a text of nothing else is none
+
+NEUTRAL: dict[str, JsonValue] = {
+    "neutral": True
+}  # extra of a field that changes no result, so a run may go on with another value
 
 
 class Config(BaseModel):

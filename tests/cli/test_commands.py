@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,3 +302,19 @@ def test_names_are_those_of_every_system(tmp_path: Path) -> None:
         "..\\..\\up.png": ".._.._up.png.png",
     }
     assert len({name.casefold() for name in Files(tmp_path, ["A.png", "a.png", "b.png"]).names.values()}) == 3
+
+
+def test_a_model_whose_prior_is_gone_is_still_of_use(
+    vitrail: Vitrail, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(model, tmp_path / "copy"))
+    (copy / "prior.safetensors").unlink()
+    for words in (("reconstruct", copy, pictures, "--out", tmp_path / "r"), ("info", copy)):
+        ran = vitrail(*words)
+        assert ran.code == 0, ran.err
+    encoded = vitrail("encode", copy, pictures, "--resize", "--out", tmp_path / "codes.npz")
+    assert encoded.code == 0, encoded.err
+    refused = vitrail("sample", copy, "-n", 1, "--out", tmp_path / "drawn")
+    assert refused.code == 4
+    assert f"{copy / 'prior.safetensors'} is missing" in refused.err
+    assert not (tmp_path / "drawn").exists()

@@ -37,7 +37,8 @@ def copy(saved: Path, tmp_path: Path) -> Path:
 def refused(path: Path) -> str:
     """The one line with which a folder is refused, before any of its weights were allocated or read."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Model, "build", _not_reached)
+        patch.setattr(model_folder, "build_codec", _on_meta(model_folder.build_codec))
+        patch.setattr(model_folder, "build_prior", _on_meta(model_folder.build_prior))
         with pytest.raises(ModelError) as caught:
             load(path)
     line = str(caught.value)
@@ -46,8 +47,14 @@ def refused(path: Path) -> str:
     return line
 
 
-def _not_reached(*_: Any) -> None:
-    raise AssertionError("allocated before everything was checked")
+def _on_meta(build: Callable[..., Any]) -> Callable[..., Any]:
+    """`build`, which must not allocate anything."""
+
+    def checked(*arguments: Any) -> Any:
+        assert torch.empty(1).device.type == "meta", "allocated before everything was checked"
+        return build(*arguments)
+
+    return checked
 
 
 def change(path: Path, edit: Callable[[dict[str, Any]], None], honest: bool = True) -> None:
@@ -106,6 +113,60 @@ def test_a_model_without_prior(small_model: Callable[..., Model], tmp_path: Path
     assert not (tmp_path / "prior.safetensors").exists()
 
 
+def test_without_its_prior_file_a_model_still_reconstructs(
+    copy: Path, saved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, x = load(saved), torch.rand(3, 1, 8, 8)
+    (copy / "prior.safetensors").unlink()
+    model = load(copy)
+    assert f"{copy / 'prior.safetensors'} is missing" in caplog.text
+    assert model.prior is None
+    assert model.fingerprint == whole.fingerprint
+    assert torch.equal(model.reconstruct(x), whole.reconstruct(x))
+    codes = model.encode(x).codes
+    assert torch.equal(codes, whole.encode(x).codes)
+    assert torch.equal(model.decode(codes), whole.decode(codes))
+    for ask in (lambda: model.sample(1), lambda: model.at("bf16").sample(1), lambda: model.infill(codes)):
+        with pytest.raises(
+            ModelError, match=r"prior\.safetensors is missing, and samples are drawn with it; copy it back"
+        ):
+            ask()
+
+
+def test_a_damaged_prior_is_no_missing_one(copy: Path) -> None:
+    (copy / "prior.safetensors").write_bytes(b"")
+    assert "prior.safetensors: unreadable" in refused(copy)
+
+
+def test_without_its_codec_file_a_model_is_refused(copy: Path) -> None:
+    (copy / "codec.safetensors").unlink()
+    assert "codec.safetensors: unreadable" in refused(copy)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_prior_that_is_not_there_is_not_built(copy: Path, gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large a recipe says that it would be."""
+
+    def huge(config: dict[str, Any]) -> None:
+        config["recipe"]["prior"].update(width=1 << 20, depth=4)
+        if not gone:
+            del config["files"]["prior.safetensors"]
+
+    change(copy, huge)
+    if gone:
+        (copy / "prior.safetensors").unlink()
+    monkeypatch.setattr(model_folder, "build_prior", lambda *_: pytest.fail("was built"))
+    assert load(copy).prior is None
+
+
+def test_a_denoiser_that_a_recipe_leaves_open_is_filled_in(small_model: Callable[..., Model], tmp_path: Path) -> None:
+    plain = small_model("vae")
+    model = Model.build(plain.recipe.vary(prior="flow"), plain.spec)
+    save(Model(plain.recipe.vary(prior="flow"), model.spec, model.codec, model.prior), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["recipe"]["denoiser"] is None
+    assert load(tmp_path).sample(1, steps=2).isfinite().all()
+
+
 def test_the_fingerprint_follows_weights_and_recipe_only(small_model: Callable[..., Model], tmp_path: Path) -> None:
     first, again = (save(small_model("vae"), tmp_path / name, card=name) for name in ("first", "again"))
     assert first == again
@@ -139,12 +200,6 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
 def test_another_format(copy: Path, version: Any) -> None:
     change(copy, lambda config: config.update(format=version))
     assert f"format {version!r} is not one this vitrail reads" in refused(copy)
-
-
-@pytest.mark.parametrize("name", ["codec", "prior"])
-def test_a_missing_file(copy: Path, name: str) -> None:
-    (copy / f"{name}.safetensors").unlink()
-    assert f"{name}.safetensors: unreadable" in refused(copy)
 
 
 @pytest.mark.parametrize("size", [0, 4, 8, 100, -1, -1000])

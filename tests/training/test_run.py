@@ -20,6 +20,7 @@ from vitrail.model.folder import load
 from vitrail.model.recipe import Recipe, override
 from vitrail.training import card, latents, run
 from vitrail.training.codec_step import CodecStep
+from vitrail.training.folder import neutral
 from vitrail.training.prior_step import PriorStep
 
 BRIEF: dict[str, Any] = {
@@ -152,6 +153,57 @@ def test_a_folder_of_another_recipe_is_refused_with_what_differs(finished: dict[
     assert "training.seed 0, now 1" in str(caught.value)
     with pytest.raises(UsageError, match="holds a run of another recipe"):
         run.train(tiny("vae"), "digits", finished["vqvae"])
+
+
+OTHERWISE: dict[str, Any] = {
+    "data.memory": 1e-9,
+    "data.strict": True,
+    "data.workers": 2,
+    "training.checkpoint": 1e-3,
+    "training.checkpoint_steps": 2,
+    "training.log": 3,
+    "training.preview": 1e-3,
+}
+
+
+def test_every_neutral_setting_is_tried() -> None:
+    assert neutral() == OTHERWISE.keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "owner"),
+    [*(([key], CodecStep) for key in OTHERWISE), ([*OTHERWISE], CodecStep), ([*OTHERWISE], PriorStep)],
+)
+def test_a_neutral_setting_may_change_on_the_way(
+    changes: list[str],
+    owner: type,
+    finished: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, "after_step", failing(owner.after_step, 2, late=False))
+        with pytest.raises(PowerCut):
+            run.train(tiny(), "digits", tmp_path / "run")
+    caplog.set_level("INFO")
+    other = tiny(**{key: OTHERWISE[key] for key in changes})
+    model = run.train(other, "digits", tmp_path / "run")
+    for name in ("codec.safetensors", "prior.safetensors"):
+        ours, undisturbed = (folder / "model" / name for folder in (tmp_path / "run", finished["vqvae"]))
+        assert ours.read_bytes() == undisturbed.read_bytes()
+    assert all(f"{key} {BRIEF.get(key, '')}" in caplog.text for key in changes)
+    told = json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]
+    assert told == model.recipe.printed()
+    for key in changes:
+        group, name = key.split(".")
+        assert told[group][name] == OTHERWISE[key]
+    assert run.train(tiny(), "digits", tmp_path / "run").fingerprint == model.fingerprint  # finished: nothing changes
+
+
+def test_a_neutral_setting_does_not_hide_another(finished: dict[str, Path]) -> None:
+    with pytest.raises(UsageError, match=r"another recipe \(training.seed 0, now 1\)"):
+        run.train(tiny(**{"data.workers": 3, "training.seed": 1}), "digits", finished["vqvae"])
 
 
 def pictures(folder: Path, count: int) -> Path:

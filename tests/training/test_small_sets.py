@@ -55,6 +55,24 @@ def test_both_parts_open(count: int, share: float, least: int, memory: float, tm
         assert open_dataset(source, config, part).fingerprint == whole.fingerprint
 
 
+@pytest.mark.parametrize("memory", [4.0, 1e-9])
+def test_where_the_held_out_picture_is_damaged_another_is_held_out(memory: float, tmp_path: Path) -> None:
+    source, config = photos(tmp_path / "photos", 6), DataConfig(heldout=0.01, memory=memory)
+    bad = []
+    for left in (5, 4):
+        bad.append(open_parts(source, config)[1].keys[0])
+        file = tmp_path / "photos" / bad[-1]
+        file.write_bytes(file.read_bytes()[:60])  # the header is whole, so that only reading it tells
+        train, heldout = open_parts(source, config)
+        assert (len(train), len(heldout)) == (left - 1, 1)
+        assert not {*bad} & {*train.keys, *heldout.keys}
+        assert sorted(fault.path for part in (train, heldout) for fault in part.quarantine) == sorted(bad)
+        for part, whole in (("train", train), ("heldout", heldout)):
+            assert open_dataset(source, config, part).fingerprint == whole.fingerprint
+    with pytest.raises(DataError, match="strict is set"):
+        open_parts(source, config.model_copy(update={"strict": True, "memory": 4.0}))
+
+
 @pytest.mark.parametrize(("count", "share"), [(1, 0.0), (2, 0.05), (5, 0.0), (20, 0.05)])
 @pytest.mark.parametrize("name", PARTS)
 def test_a_small_set_is_trained_on(name: str, count: int, share: float, tmp_path: Path) -> None:

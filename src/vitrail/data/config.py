@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vitrail.types import Config
+from vitrail.types import NEUTRAL, Config
 
 
 class DataConfig(Config):
@@ -58,7 +58,14 @@ class DataConfig(Config):
         89_000_000, ge=1, le=178_000_000, description="a picture with more pixels is set aside unread"
     )
     memory: float = Field(
-        4.0, gt=0, description="GiB of decoded pictures to keep in memory; larger sets are read as needed"
+        4.0,
+        gt=0,
+        description="GiB of decoded pictures to keep in memory; larger sets are read as needed",
+        json_schema_extra=NEUTRAL,
     )
-    workers: int = Field(2, ge=0, description="reader processes where the data is not in memory")
-    strict: bool = Field(False, description="stop at the first unreadable file instead of setting it aside")
+    workers: int = Field(
+        2, ge=0, description="reader processes where the data is not in memory", json_schema_extra=NEUTRAL
+    )
+    strict: bool = Field(
+        False, description="stop at the first unreadable file instead of setting it aside", json_schema_extra=NEUTRAL
+    )

@@ -139,7 +139,7 @@ def open_parts(
     shape: (C, H, W) of the model that will read it; by default the config decides, see `chosen_shape`.
     """
     source = open_source(text, config, progress)
-    train, heldout = _opened(source, split(source, config.heldout), config, shape, progress)
+    train, heldout = _opened(source, _divided(source, config), config, shape, progress)
     return train, heldout
 
 
@@ -148,7 +148,7 @@ def open_dataset(
 ) -> Dataset:
     """One part of a source, or all of it. Arguments and errors as in `open_parts`."""
     source = open_source(text, config, progress)
-    chosen = whole(source) if part == "all" else split(source, config.heldout)[part == "heldout"]
+    chosen = whole(source) if part == "all" else _divided(source, config)[part == "heldout"]
     return _opened(source, (chosen,), config, shape, progress)[0]
 
 
@@ -167,6 +167,34 @@ def chosen_shape(shapes: npt.NDArray[np.int64], config: DataConfig) -> Shape:
     median = float(np.median(shapes[:, :2].min(1)))
     side = min(LARGEST_CHOSEN, 2 ** int(np.log2(median)))
     return channels, side, side
+
+
+def _divided(source: Source, config: DataConfig) -> tuple[Part, Part]:
+    """`split`, but where nothing that would be held out can be read, it is set aside and others are held out instead."""
+    train, heldout = split(source, config.heldout)
+    while source.test is None and len(heldout) and not config.strict:
+        faults = _faults_before_a_readable(heldout)
+        if len(faults) < len(heldout):
+            break
+        bad = {fault.path for fault in faults}
+        kept = np.array([i for i, key in enumerate(source.train.keys) if key not in bad], dtype=np.int64)
+        left = replace(source.train.take(kept), quarantine=(*source.train.quarantine, *faults))
+        source = replace(source, train=left)
+        train, heldout = split(source, config.heldout)
+    return train, heldout
+
+
+def _faults_before_a_readable(part: Part) -> list[Quarantined]:
+    """Samples from the first on that cannot be read, up to one that can."""
+    faults = []
+    for i, key in enumerate(part.keys):
+        try:
+            part.read(i)
+        except DataError as error:
+            faults.append(Quarantined(key, str(error)))
+        else:
+            break
+    return faults
 
 
 def _opened(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +21,13 @@ from torch import Tensor, nn
 
 from vitrail import durable
 from vitrail.errors import ModelError, UsageError
-from vitrail.model.build import build_codec, build_prior
+from vitrail.model.build import build_codec, build_prior, fitted
 from vitrail.model.model import Model
 from vitrail.model.recipe import Recipe, parse
 from vitrail.types import DataSpec
 
 FORMAT = 1
+PRIOR = "prior.safetensors"
 LARGEST_JSON = 64 << 20  # bytes; a longer config or header is an attack or an accident
 DTYPES = {
     "F32": torch.float32,
@@ -36,13 +38,15 @@ DTYPES = {
     "BOOL": torch.bool,
 }
 
+logger = logging.getLogger(__name__)
+
 
 def save(model: Model, path: Path, card: str = "") -> str:
     """Write a model folder, each file replaced at once, config.json last; returns the fingerprint."""
     path.mkdir(parents=True, exist_ok=True)
     files = {"codec.safetensors": _tensors(model.codec)}
     if model.prior is not None:
-        files["prior.safetensors"] = _tensors(model.prior)
+        files[PRIOR] = _tensors(model.prior)
     contents = {name: safetensors.torch.save(tensors) for name, tensors in files.items()}
     config = {"format": FORMAT, "recipe": model.recipe.printed(), "spec": model.spec.model_dump(mode="json")}
     config["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
@@ -55,31 +59,44 @@ def save(model: Model, path: Path, card: str = "") -> str:
 
 
 def load(path: Path) -> Model:
-    """The model in a model folder, or in the run folder that holds one. Raises ModelError on anything that is not right."""
+    """The model in a model folder, or in the run folder that holds one. Raises ModelError on anything that is not right.
+
+    Only what config.json lists is built. Where the file of the prior is gone, the codec is there all the same, with a warning.
+    """
     folder = _find(path)
     config = _config(folder)
-    recipe, spec = config["recipe"], config["spec"]
+    recipe, spec, files = config["recipe"], config["spec"], config["files"]
+    missing = PRIOR in files and not (folder / PRIOR).exists()
+    listed = PRIOR in files and not missing
     try:
         with torch.device("meta"):
-            codec = build_codec(recipe, spec)
-            prior = build_prior(recipe, spec, codec)
-        parts: dict[str, nn.Module] = {"codec": codec}
-        if "prior.safetensors" in config["files"]:
-            if prior is None:
-                raise ModelError(f"{folder}: holds prior.safetensors, but its recipe has no prior")
-            parts["prior"] = prior
-        for name, part in parts.items():
-            _check_header(folder / f"{name}.safetensors", _tensors(part))
-        model = Model.build(recipe, spec)
+            for name, part in _parts(folder, recipe, spec, listed).items():
+                _check_header(folder / f"{name}.safetensors", _tensors(part))
+        parts = _parts(folder, recipe, spec, listed)
     except ModelError:
         raise
     except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise ModelError(f"{folder}: its recipe cannot be built: {_line(error)}") from None
-    held = model.prior if "prior" in parts else None
-    for name, module in (("codec", model.codec), ("prior", held)):
-        if module is not None:
-            _fill(module, folder / f"{name}.safetensors", config["files"][f"{name}.safetensors"])
-    return Model(recipe, spec, model.codec, held, config["fingerprint"])
+    for name, part in parts.items():
+        _fill(part, folder / f"{name}.safetensors", files[f"{name}.safetensors"])
+    model = Model(recipe, spec, parts["codec"], parts.get("prior"), config["fingerprint"])
+    if missing:
+        model.lacking = folder / PRIOR
+        logger.warning(
+            "%s is missing: the model reconstructs, encodes and decodes, but draws no samples", model.lacking
+        )
+    return model
+
+
+def _parts(folder: Path, recipe: Recipe, spec: DataSpec, with_prior: bool) -> dict[str, Any]:
+    """The modules of a model, "codec" and perhaps "prior", with fresh weights."""
+    recipe = fitted(recipe, spec)
+    parts: dict[str, Any] = {"codec": build_codec(recipe, spec)}
+    if with_prior:
+        parts["prior"] = build_prior(recipe, spec, parts["codec"])
+        if parts["prior"] is None:
+            raise ModelError(f"{folder}: holds {PRIOR}, but its recipe has no prior")
+    return parts
 
 
 def recipe_of(path: Path) -> Recipe:
@@ -126,7 +143,7 @@ def _config(folder: Path) -> dict[str, Any]:
                 f"{where}: format {version!r} is not one this vitrail reads (1 to {FORMAT}); a newer one wants a newer vitrail"
             )
         files = {str(name): str(digest) for name, digest in config["files"].items()}
-        if "codec.safetensors" not in files or not set(files) <= {"codec.safetensors", "prior.safetensors"}:
+        if "codec.safetensors" not in files or not set(files) <= {"codec.safetensors", PRIOR}:
             raise ModelError(
                 f"{where}: names files {sorted(files)}, wanted codec.safetensors and perhaps prior.safetensors"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from vitrail.codecs.codec import Codec
 from vitrail.data.modalities import image
 from vitrail.data.noise import generators
-from vitrail.errors import DataError, UsageError
+from vitrail.errors import DataError, ModelError, UsageError
 from vitrail.model import prompt as prompts
 from vitrail.model.build import build_codec, build_prior, fitted
 from vitrail.model.chunks import in_chunks, rows
@@ -37,6 +38,7 @@ class Model:
     """
 
     precision: Precision = "fp32"
+    lacking: Path | None = None  # the file of the prior, where it was gone when the model was loaded
 
     def __init__(
         self, recipe: Recipe, spec: DataSpec, codec: Codec, prior: Prior | None, fingerprint: str = ""
@@ -263,6 +265,10 @@ class Model:
     def _prior(self) -> Prior:
         if self.prior is not None:
             return self.prior
+        if self.lacking is not None:
+            raise ModelError(
+                f"{self.lacking} is missing, and samples are drawn with it; copy it back from where the model came"
+            )
         if self.recipe.prior is None:
             raise UsageError("this model has no prior, so it cannot sample; train one with --set prior=NAME")
         raise UsageError("this model has no prior yet; finish its training with the same `vitrail train` command")

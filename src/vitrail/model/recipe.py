@@ -18,7 +18,7 @@ from vitrail import catalog
 from vitrail.data.config import DataConfig
 from vitrail.errors import UsageError
 from vitrail.model.weight import Ramp, Weight, ramp
-from vitrail.types import Config
+from vitrail.types import NEUTRAL, Config
 
 # Which folder each exchangeable part of a recipe comes from.
 SLOTS = {
@@ -99,10 +99,12 @@ class Training(Config):
     )
     threads: int = Field(0, ge=0, description="CPU threads; 0: all cores this process may use")
     compile: bool = Field(False, description="torch.compile the step; pays on a GPU and in long runs")
-    checkpoint: float = Field(60.0, gt=0, description="seconds between checkpoints")
-    checkpoint_steps: int = Field(0, ge=0, description="steps between checkpoints instead, where not 0")
-    preview: float = Field(60.0, gt=0, description="seconds between sample grids")
-    log: int = Field(20, ge=1, description="steps between lines of metrics.jsonl")
+    checkpoint: float = Field(60.0, gt=0, description="seconds between checkpoints", json_schema_extra=NEUTRAL)
+    checkpoint_steps: int = Field(
+        0, ge=0, description="steps between checkpoints instead, where not 0", json_schema_extra=NEUTRAL
+    )
+    preview: float = Field(60.0, gt=0, description="seconds between sample grids", json_schema_extra=NEUTRAL)
+    log: int = Field(20, ge=1, description="steps between lines of metrics.jsonl", json_schema_extra=NEUTRAL)
     codec: Stage = Field(Stage(), description="optimisation of the codec")
     discriminator: Descent = Field(
         Descent(betas=(0.5, 0.9)), description="optimisation of the discriminator, on the codec's batches"

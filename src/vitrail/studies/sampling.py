@@ -81,9 +81,8 @@ def axes(words: Sequence[str], recipe: Recipe) -> list[Axis]:
 
 
 def planned(model: Model, wanted: Sequence[Axis], judge: Judge) -> Plan:
-    """All combinations. Raises UsageError that lists every mistake."""
-    if model.prior is None:
-        raise UsageError("this model has no prior, so there is nothing to draw from")
+    """All combinations. Raises UsageError that lists every mistake, ModelError where the file of the prior is gone."""
+    model.settings({})  # which says what is the matter where there is no prior
     if not wanted:
         raise UsageError("--over is missing; give what to vary, for example --over steps=10,20,50 or --over steps")
     plan = grid.examined(grid.planned(model.recipe, wanted, prior=True), partial(_problem, model))

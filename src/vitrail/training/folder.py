@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,8 +21,11 @@ from vitrail.data.dataset import Dataset
 from vitrail.errors import ModelError, UsageError
 from vitrail.model.recipe import Recipe
 from vitrail.training import status
+from vitrail.types import Config
 
 PACKAGES = ("vitrail", "torch", "numpy", "pydantic", "safetensors", "pillow", "scikit-learn")
+
+logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -50,9 +54,10 @@ def claimed(
         }
         told["data"] |= {"place": made.place(where)} if where.exists() else {}
         if path.exists():
-            _compare(folder, _held(path), told)
+            changed = _compare(folder, _held(path), told)
             if not (folder / "model" / "config.json").exists():
                 status.resume(folder)
+                _go_on_with(folder, changed, told)
         else:
             _write(folder, "recipe", told)
         if not (folder / "environment.json").exists():
@@ -100,23 +105,48 @@ def _foreign(path: Path) -> bool:
     return path.name != ".lock" and not path.name.endswith(durable.BESIDE)
 
 
-def _compare(folder: Path, held: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-    before, now = _flat(held["recipe"]), _flat(told["recipe"])
-    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+def neutral(config: type[Config] = Recipe) -> set[str]:
+    """Dotted names of the settings that change no result; each says so of itself, see `types.NEUTRAL`."""
+    found = set()
+    for name, field in config.model_fields.items():
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("neutral"):
+            found.add(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Config):
+            found |= {f"{name}.{inner}" for inner in neutral(field.annotation)}
+    return found
+
+
+def _go_on_with(folder: Path, changed: Mapping[str, str], told: Mapping[str, Any]) -> None:
+    """Say which neutral settings are others than before, and keep those that now hold."""
     if changed:
-        shown = ", ".join(f"{key} {before.get(key)!r}, now {now.get(key)!r}" for key in changed[:3])
+        logger.info("%s goes on with %s", folder, ", ".join(changed.values()))
+        _write(folder, "recipe", told)
+
+
+def _compare(folder: Path, held: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, str]:
+    """What differs in neutral settings, told by name. Raises UsageError for any other difference."""
+    before, now = _flat(held["recipe"]), _flat(told["recipe"])
+    names = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    differs = {key: f"{key} {before.get(key)!r}, now {now.get(key)!r}" for key in names}
+    free = neutral()
+    changed = [shown for key, shown in differs.items() if key not in free]
+    if changed:
+        shown = ", ".join(changed[:3])
         raise UsageError(
             f"{folder} holds a run of another recipe ({shown}); choose another --out, or the same settings to resume"
         )
     if held["data"]["fingerprint"] != told["data"]["fingerprint"]:
+        where = "; damaged pictures are counted out where data fits into data.memory, which was another"
+        also = where if "data.memory" in differs else ""
         raise UsageError(
-            f"{folder} holds a run on other data ({held['data']['source']}, or its files changed); choose another --out"
+            f"{folder} holds a run on other data ({held['data']['source']}, or its files changed{also}); choose another --out"
         )
     begun, begins = (tree.get("from") or {"model": None, "fingerprint": None} for tree in (held, told))
     if begun["fingerprint"] != begins["fingerprint"]:
         raise UsageError(
             f"{folder} holds a run that began {_beginning(begun)}, not {_beginning(begins)}; choose another --out"
         )
+    return {key: shown for key, shown in differs.items() if key in free}
 
 
 def _beginning(origin: Mapping[str, Any]) -> str:
