@@ -79,7 +79,9 @@ def _ran(folder: Path, wheel: Path, python: str, end: str, asked: argparse.Names
             return Ran(name, "failed", "its versions cannot be installed together")
         if not _says(own, JOB, "this", place):
             return Ran(name, "failed", "the main job")
-        good = _says(own, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu", *TESTS)
+        good = _says(
+            own, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "-m", "not slow and not gpu", *TESTS
+        )
         return Ran(name, "passed" if good else "failed", f"Python {version}, {_installed(own)}")
     finally:
         shutil.rmtree(place, ignore_errors=True)
