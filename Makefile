@@ -5,19 +5,21 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    ?= runs/demo
-BUDGET ?= 90s
+BUDGET ?= 80s
+SETTINGS ?=
+# A net that two slow cores train in a minute: 4x4 codes for 32x32 pictures.
+DEMO   := --set network.patch=4 --set network.finest=64 --set prior.width=192
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
 
-.PHONY: help demo test test-all bench docs lint format clean
+.PHONY: help demo test test-all test-bounds bench docs lint format clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-demo: $(VENV)/.core  ## train a VQ-VAE and its prior on digits, then look at what they learnt
-	$(BIN)/vitrail train vqvae --data digits --out $(RUN) --budget $(BUDGET)
-	$(BIN)/vitrail evaluate $(RUN)
+demo: $(VENV)/.core  ## train a VQ-VAE and its prior on letters and figures, then look at what they learnt
+	$(BIN)/vitrail train vqvae --data glyphs --out $(RUN) --budget $(BUDGET) --require-learnt $(DEMO) $(SETTINGS)
 	@echo "Originals over reconstructions, samples, curves: $(RUN)/report.html, $(RUN)/samples/"
 
 test: $(VENV)/.test  ## the tests, without the slow ones
@@ -25,6 +27,9 @@ test: $(VENV)/.test  ## the tests, without the slow ones
 
 test-all: $(VENV)/.test $(VENV)/.bench  ## all tests that this machine can run
 	$(PYTEST)
+
+test-bounds:  ## the main job at the lowest and the newest versions allowed, in environments of their own
+	$(PYTHON) tests/bounds.py
 
 bench: $(VENV)/.test $(VENV)/.bench  ## us and the peers, side by side
 	$(BIN)/python -m benchmarks

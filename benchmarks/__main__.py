@@ -25,6 +25,7 @@ NAMES = (
     "sampler_overhead",
     "quantum_speed",
     "quantum_autoencoder",
+    "step_efficiency",
 )
 LONG = (
     "main_job",
@@ -37,6 +38,8 @@ LONG = (
     "masked",
     "likelihood",
     "quantum",
+    "quality_per_flop",
+    "prior_per_flop",
 )
 
 

@@ -1,10 +1,10 @@
-"""Floating-point operations of a training step: counted where torch dispatches them, by formula within the optimiser."""
+"""Floating-point operations of a training step, counted where torch dispatches them; in the optimiser those of Muon's products."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,13 +13,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from vitrail.training.gradient import backward
 from vitrail.training.job import StepModule
 from vitrail.training.learner import Learner
+from vitrail.training.muon import orthogonal
 
-NEWTON_SCHULZ = 5  # rounds, torch's default
 
+def step_flops(pupil: Learner, batch: Any, weights: Mapping[str, float], form: str = "bf16") -> tuple[int, int]:
+    """Of one whole step on a batch, and of these the optimiser's; the pupil stays as it is.
 
-def step_flops(pupil: Learner, batch: Any, weights: Mapping[str, float]) -> tuple[int, int]:
-    """Of one whole step on a batch, and of these the optimiser's; the pupil stays as it is."""
-    optimiser = muon_flops([matrix for _, matrix in pupil.optimiser.matrices])
+    form: fp32 or bf16, in which Muon multiplies: it needs fewer products in fp32.
+    """
+    optimiser = muon_flops([tuple(matrix.shape) for _, matrix in pupil.optimiser.matrices], form)
     return pass_flops(pupil.module, batch, weights) + optimiser, optimiser
 
 
@@ -32,7 +34,10 @@ def pass_flops(module: StepModule, batch: Any, weights: Mapping[str, float]) -> 
     return int(counter.get_total_flops())
 
 
-def muon_flops(matrices: list[torch.Tensor]) -> int:
-    """Of Muon's products, a step: for X (m, n) with m <= n each round takes X X', its square, and their sum times X."""
-    sides = [sorted(matrix.shape) for matrix in matrices]
-    return sum(NEWTON_SCHULZ * (4 * m * m * n + 2 * m * m * m) for m, n in sides)
+def muon_flops(shapes: Sequence[tuple[int, ...]], form: str = "bf16") -> int:
+    """Of Muon's products for matrices of these shapes, a step."""
+    dtype = torch.float32 if form == "fp32" else torch.bfloat16
+    with FlopCounterMode(display=False) as counter, torch.device("meta"):
+        for shape in shapes:
+            orthogonal(torch.empty(shape), dtype)
+    return int(counter.get_total_flops())

@@ -126,3 +126,9 @@ def test_nothing_unpickles() -> None:
     modules = r"\bimport (pickle|dill|cloudpickle|joblib|shelve)\b"
     forbidden = re.compile(rf"{modules}|(?<!safetensors\.)\btorch\.load\(|allow_pickle=True")
     assert [path for path in FILES if owner(path) != "interop" and forbidden.search(path.read_text())] == []
+
+
+def test_text_is_read_and_written_in_an_encoding_that_is_named() -> None:
+    """Else it is the system's own, which is not UTF-8 on Windows."""
+    plain = re.compile(r"\.(read_text|write_text)\((?![^)]*encoding)")
+    assert [path for path in FILES if plain.search(path.read_text(encoding="utf-8"))] == []

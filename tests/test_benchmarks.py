@@ -195,3 +195,57 @@ def test_collapse(tmp_path: Path) -> None:
     figures = run("collapse", "--out", str(tmp_path), "--quantizers", "vq", "fsq")["figures"]
     assert 0 < figures["vq 16: codes in use"]["value"] <= 1
     assert "dB" in figures["fsq: PSNR lost from 16 to 64"]["unit"]
+
+
+@pytest.mark.slow
+def test_quality_per_flop(tmp_path: Path) -> None:
+    figures = run("quality_per_flop", "--out", str(tmp_path))["figures"]
+    lines = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert len(lines) == 2 * 2  # shapes, seeds
+    for line in lines:  # equal FLOPs, but for part of a step
+        assert line["mflop"] * 1e6 * line["pictures"] == pytest.approx(line["flops"], abs=line["mflop"] * 1e6 * 64)
+    again = run("quality_per_flop", "--out", str(tmp_path))["figures"]  # what is done is read
+    assert again == figures
+    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == len(lines)
+
+
+@pytest.mark.slow
+def test_prior_per_flop(tmp_path: Path) -> None:
+    figures = run("prior_per_flop", "--out", str(tmp_path))["figures"]
+    assert len(figures) == 2
+    assert all(0 < figure["value"] < 4.1 for figure in figures.values())  # 16 codes: 4 bits where nothing is known
+    again = run("prior_per_flop", "--out", str(tmp_path))["figures"]  # what is done is read
+    assert again == figures
+
+
+def test_step_efficiency() -> None:
+    figures = run("step_efficiency")["figures"]
+    assert figures["cost of a step"]["value"] > 0
+    assert figures["stage over passes"]["value"] > 0
+
+
+def test_the_flops_of_a_step() -> None:
+    sys.path.append(str(FOLDER))
+    import flops
+    import torch
+
+    from vitrail.training.job import Losses, StepModule
+
+    class Product(StepModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(5, 7)
+
+        def forward(self, batch: torch.Tensor) -> Losses:
+            return Losses({"size": self.layer(batch).square().mean()})
+
+        def after_step(self) -> None:
+            """Nothing."""
+
+    module = Product()
+    assert flops.pass_flops(module, torch.rand(3, 5), {}) == 2 * (2 * 3 * 5 * 7)  # x needs no gradient
+    assert module.layer.weight.grad is None
+    rows, columns = 4, 9
+    assert flops.muon_flops([(rows, columns)]) == 5 * (4 * rows**2 * columns + 2 * rows**3)
+    assert flops.muon_flops([(columns, rows)]) == flops.muon_flops([(rows, columns)])
+    assert flops.muon_flops([(rows, 20 * rows)], "fp32") < flops.muon_flops([(rows, 20 * rows)])

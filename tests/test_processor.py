@@ -42,6 +42,12 @@ def test_avx512_without_bf16_units_does_not_count(monkeypatch: pytest.MonkeyPatc
     assert not processor.multiplies(torch.bfloat16)
 
 
+def test_without_onednn_nothing_narrow_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())  # as in torch for macOS
+    assert not processor.multiplies(torch.bfloat16)
+
+
 def test_older_versions_of_torch_are_asked_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     older = SimpleNamespace(_is_avx2_supported=lambda: True, _is_amx_tile_supported=lambda: True)
     monkeypatch.setattr(torch, "cpu", older)

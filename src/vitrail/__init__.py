@@ -40,9 +40,11 @@ def train(
     """
     from contextlib import nullcontext
 
+    from vitrail import processes
     from vitrail.training.progress import displayed
     from vitrail.training.run import train as run
 
+    processes.end_if_reimported()
     flags = {"training.budget": budget, "training.seed": seed}
     start = None if start is None else Path(start)
     changes = {**(settings or {}), **{key: value for key, value in flags.items() if value is not None}}

@@ -41,7 +41,9 @@ def find(folder: str, name: str) -> ModuleType:
 def summary(folder: str, name: str) -> str:
     """First line of the part's docstring, read without importing it (so that --help stays fast)."""
     path = ROOT / folder / f"{_stem(name)}.py"
-    text = ast.get_docstring(ast.parse(path.read_text())) if path.exists() else find(folder, name).__doc__
+    text = (
+        ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else find(folder, name).__doc__
+    )
     return (text or "").partition("\n")[0]
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import filelock
 
 from vitrail.errors import Interrupted, UsageError
 
 BESIDE = ".unfinished"  # ending of what is still being written, or already being removed
+FULL = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT")}  # Windows has no quota error of its own
+PATIENCE, PAUSE = 2.0, 0.05  # seconds that a name held by another program is waited for, and between two tries
 
 
 @contextlib.contextmanager
@@ -21,7 +25,7 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in FULL
         raise Interrupted(
             f"cannot write {path}: {error.strerror or error}; earlier checkpoints are intact: "
             f"{'make room' if full else 'mend this'}, then run the same command again"
@@ -34,14 +38,17 @@ def alone(folder: Path) -> Iterator[None]:
 
     Raises UsageError if another process is in there.
     """
-    with (folder / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{folder} is being written by another process; wait for it, or choose another folder"
-            ) from None
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise UsageError(
+            f"{folder} is being written by another process; wait for it, or choose another folder"
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
@@ -54,7 +61,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             _write_through(beside / name, content)
         sync_folder(beside)
         remove_folder(path)
-        beside.rename(path)
+        put_in_place(beside, path)
     except OSError:
         shutil.rmtree(beside, ignore_errors=True)  # gives its room back
         raise
@@ -66,7 +73,7 @@ def write_file(path: Path, content: bytes, through: bool = False) -> None:
     beside = path.with_name(path.name + BESIDE)
     try:
         _write_through(beside, content) if through else beside.write_bytes(content)
-        beside.replace(path)
+        put_in_place(beside, path)
     except OSError:
         beside.unlink(missing_ok=True)
         raise
@@ -74,12 +81,28 @@ def write_file(path: Path, content: bytes, through: bool = False) -> None:
         sync_folder(path.parent)
 
 
+def put_in_place(beside: Path, path: Path) -> None:
+    """Give a finished file or folder its name; a file of that name is replaced. Raises OSError.
+
+    Windows refuses while another program has the file open, as a viewer or a virus scanner does for a moment; that is waited for.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            beside.replace(path)
+            return
+        except PermissionError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(PAUSE)
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder if it is there; interrupted half-way it no longer carries its name."""
     if path.exists():
         going = path.with_name(path.name + ".old" + BESIDE)
         shutil.rmtree(going, ignore_errors=True)
-        path.rename(going)
+        put_in_place(path, going)
         shutil.rmtree(going, ignore_errors=True)
 
 
@@ -90,8 +113,11 @@ def remove_unfinished(folder: Path, prefix: str) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make names in a folder survive a loss of power."""
-    handle = os.open(path, os.O_RDONLY)
+    """Make names in a folder survive a loss of power, where the system lets a folder be opened; Windows does not."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(handle)
     finally:

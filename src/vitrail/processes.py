@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
+from pathlib import Path
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from vitrail.errors import UsageError
+
+
+def end_if_reimported() -> None:
+    """End a child process that has come here by running the user's script a second time. Raises SystemExit.
+
+    macOS and Windows start processes afresh (`spawn`): each imports the script that started it before it does its own work.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself tells it
+        sys.exit(
+            'vitrail: put the call of train under `if __name__ == "__main__":`, else every reader process trains too'
+        )
+
+
+def check_script() -> None:
+    """Raise UsageError where processes are spawned and the user's script would train in each of them."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if multiprocessing.get_start_method() == "fork" or script is None or not script.endswith(".py"):
+        return
+    if "__name__" not in Path(script).read_text(encoding="utf-8", errors="replace"):
+        raise UsageError(
+            f"{script} trains when it is imported, and each process that reads pictures imports it: put the call of train under "
+            '`if __name__ == "__main__":`, or read without processes (data.workers=0)'
+        )
 
 
 def several() -> bool:

@@ -77,7 +77,8 @@ def multiplies(dtype: torch.dtype) -> bool:
     if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in NARROW_ISA:
         return False
     name = "bf16" if dtype is torch.bfloat16 else "fp16"
-    if not getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported")():
+    ask = getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", None)
+    if ask is None or not ask():  # torch for macOS is built without oneDNN
         return False
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True  # on ARM torch asked for the instructions themselves

@@ -242,6 +242,38 @@ def test_doctor_finds_this_installation_sound(vitrail: Vitrail, tmp_path: Path) 
     assert {each["state"] for each in ran.facts["findings"]} <= {"ok", "note"}
 
 
+def test_doctor_does_not_time_what_the_processor_emulates(vitrail: Vitrail, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitrail.processor.multiplies", lambda dtype: False)
+    monkeypatch.setattr("vitrail.processor.features", lambda: {"avx2": True, "avx512_f": False})
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("vitrail.cli.doctor._seconds", lambda work: pytest.fail("it was timed"))
+    monkeypatch.delattr("os.getloadavg", raising=False)
+    found = {each["name"]: each for each in vitrail("doctor", "--json").facts["findings"]}
+    assert found["bf16"]["state"] == "note"
+    assert "emulates bf16" in found["bf16"]["detail"]
+    assert found["processor"]["detail"].endswith("with avx2")
+    assert "load" not in found["threads"]["detail"]
+
+
+@pytest.mark.parametrize(("seconds", "state"), [((2.0, 1.0), "ok"), ((1.0, 2.0), "note")])
+def test_doctor_notes_where_bf16_is_slower(
+    vitrail: Vitrail, monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], state: str
+) -> None:
+    timed = iter(seconds)  # of fp32, of bf16
+    monkeypatch.setattr("vitrail.processor.multiplies", lambda dtype: True)
+    monkeypatch.setattr("vitrail.cli.doctor._seconds", lambda work: next(timed))
+    [found] = [each for each in vitrail("doctor", "--json").facts["findings"] if each["name"] == "bf16"]
+    assert found["state"] == state
+    assert found["detail"].startswith(f"{seconds[0] / seconds[1]:.1f} times as fast")
+
+
+def test_doctor_lists_the_extras_that_users_may_want(vitrail: Vitrail, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = ["torch>=2.9", 'datasets>=3; extra == "hub"', "ruff>=0.9; extra == 'lint'"]
+    monkeypatch.setattr("vitrail.cli.doctor.metadata.requires", lambda package: declared)
+    findings = vitrail("doctor", "--json").facts["findings"]
+    assert [each["name"] for each in findings if each["name"].startswith("extra")] == ["extra hub"]
+
+
 def test_doctor_says_what_is_broken(vitrail: Vitrail, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vitrail.cli.doctor.OLDEST_PYTHON", (99, 0))
     ran = vitrail("doctor")
@@ -254,3 +286,18 @@ def test_names_of_files_never_meet(tmp_path: Path) -> None:
     assert len(set(names.values())) == 5
     assert "grid.png" not in names.values()
     assert Files(tmp_path, ["x/0007", "grid.png"]).names == {"x/0007": "x/0007.png", "grid.png": "grid.png.png"}
+
+
+def test_names_are_those_of_every_system(tmp_path: Path) -> None:
+    """What Windows reserves is replaced, and names that differ in capitals alone are kept apart."""
+    keys = ["a:b.jpg", "a?b.jpg", "con/x.png", "cats./nul.png", "falcon/connect.jpg", "..\\..\\up.png"]
+    names = Files(tmp_path, keys).names
+    assert names == {
+        "a:b.jpg": "a_b.jpg.png",
+        "a?b.jpg": "a_b.jpg-2.png",
+        "con/x.png": "_con/x.png.png",
+        "cats./nul.png": "cats_/_nul.png.png",
+        "falcon/connect.jpg": "falcon/connect.jpg.png",
+        "..\\..\\up.png": ".._.._up.png.png",
+    }
+    assert len({name.casefold() for name in Files(tmp_path, ["A.png", "a.png", "b.png"]).names.values()}) == 3

@@ -120,8 +120,9 @@ def test_runs_drawn_otherwise_have_no_mean(vitrail: Vitrail, model: Path, tmp_pa
     assert f"{runs[1]}: drawn with temperature 0.5, not 1.0 as {runs[0]} of the same recipe" in ran.err
 
 
-def test_a_copy_rate_is_no_merit() -> None:
-    assert (better("copy_rate"), better("frechet"), better("reconstruction_kid")) == (None, "lower", "lower")
+def test_copies_are_no_merit() -> None:
+    assert (better("copies"), better("copies_features"), better("photocopier_frechet")) == (None, None, None)
+    assert (better("frechet"), better("reconstruction_kid")) == ("lower", "lower")
 
 
 def test_a_run_without_evaluation_or_changed_since_says_what_to_do(vitrail: Vitrail, two: tuple[Path, Path]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -156,3 +157,21 @@ def test_a_model_over_the_data_itself_has_no_reconstructions_and_is_told_what_to
     assert "--likelihood 100 tells it" in ran.out
     shown = vitrail("info", out).out
     assert any(line.startswith("drawn with") and "steps=" in line for line in shown.splitlines())
+
+
+def test_a_run_that_holds_nothing_out_says_that_there_is_nothing_to_judge_by(vitrail: Vitrail, tmp_path: Path) -> None:
+    np.save(tmp_path / "grey.npy", np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8))
+    words = ["train", "vqvae", "--data", tmp_path / "grey.npy", "--out", tmp_path / "run", "--budget", "4 steps"]
+    words += [*SETTINGS, "--set", "data.heldout=0"]
+    told = vitrail(*words)
+    assert told.code == 0, told.err
+    assert "nothing is held out" in told.out
+    facts = vitrail(*words, "--json").facts
+    assert facts["scores"] == []
+    assert facts["evaluation"] is None
+    assert "nothing to judge by" in facts["notes"][0]
+    for command in ("evaluate", "codebook"):
+        refused = vitrail(command, tmp_path / "run")
+        assert refused.code == 3
+        assert "--part train" in refused.err
+        assert vitrail(command, tmp_path / "run", "--part", "train").code == 0

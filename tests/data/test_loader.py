@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import signal
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
 
 from vitrail.data.config import DataConfig
 from vitrail.data.dataset import Dataset, open_dataset
-from vitrail.data.loader import Loader, in_order
+from vitrail.data.loader import AHEAD, Loader, in_order
 from vitrail.errors import DataError, UsageError
 from vitrail.types import Batch
 
@@ -165,6 +167,20 @@ def test_a_picture_gone_bad_is_replaced_and_reported(tmp_path: Path, workers: in
     assert sorted(batch.index.tolist()) == [0, 1, 3, 3, 4, 5]
     assert torch.equal(batch.x[:, 0, 0, 0], (40 * batch.index / 255).float())
     assert [fault.path for fault in dataset.quarantine] == ["2.png"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_readers_outlive_a_signal_to_the_whole_terminal(folder: Path, number: signal.Signals) -> None:
+    loader = Loader(open_dataset(str(folder), DataConfig(memory=1e-9), "all"), BATCH, 0, workers=2)
+    before = set(psutil.Process().children())
+    stream = loader.stream()
+    first = [next(stream), next(stream)]  # one of each reader, which both are at work then
+    readers = set(psutil.Process().children()) - before
+    assert len(first) == len(readers) == 2
+    for reader in readers:
+        reader.send_signal(number)
+    for step in range(2, 2 * AHEAD * len(readers)):
+        assert same(next(stream), loader.batch_at(step))
 
 
 def test_in_order_gives_every_sample_once(dataset: Dataset) -> None:

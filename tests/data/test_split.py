@@ -45,20 +45,50 @@ def test_the_sources_own_test_part_wins() -> None:
     assert [int(whole(own).read(i)[0, 0, 0]) for i in range(4)] == [0, 1, 0, 1]
 
 
-@pytest.mark.parametrize("share", [0.0, 1e-9, 0.999999])
-def test_an_empty_part_is_refused_with_a_share_that_works(share: float) -> None:
-    few = source(["a", "b", "c"])
-    with pytest.raises(DataError, match=r"set data.heldout=") as refusal:
-        split(few, share)
-    wanted = float(str(refusal.value).partition("data.heldout=")[2].split()[0])
-    train, heldout = split(few, wanted)
-    assert len(train) > 0
-    assert len(heldout) > 0
+SHARES = (1e-9, 0.05, 0.5, 0.999999)
 
 
-def test_one_sample_cannot_be_split() -> None:
-    with pytest.raises(DataError, match="at least 2"):
-        split(source(["a"]), 0.5)
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("count", [2, 3, 5, 20, 40, 100])
+def test_neither_part_is_ever_empty(count: int, share: float) -> None:
+    for draw in range(20):
+        keys = [f"IMG_{1000 * draw + i:04d}.JPG" for i in range(count)]
+        train, heldout = split(source(keys), share)
+        assert len(train) > 0
+        assert len(heldout) > 0
+        assert sorted(train.keys + heldout.keys) == keys
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_the_choice_depends_on_names_alone(share: float) -> None:
+    keys = [f"{i}.png" for i in range(12)]
+    train, heldout = split(source(keys), share)
+    turned_train, turned_heldout = split(source(keys[::-1]), share)
+    assert set(heldout.keys) == set(turned_heldout.keys)
+    assert set(train.keys) == set(turned_train.keys)
+
+
+def test_of_a_small_set_the_name_nearest_to_the_share_is_held_out() -> None:
+    keys = [f"{i}.png" for i in range(12)]
+    by_position = sorted(keys, key=position)
+    _, heldout = split(source(keys), 1e-9)
+    train, _ = split(source(keys), 0.999999)
+    assert heldout.keys == (by_position[0],)
+    assert train.keys == (by_position[-1],)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 20, 40, 100])
+def test_a_share_of_nothing_holds_none_out(count: int) -> None:
+    keys = [f"{i}.png" for i in range(count)]
+    train, heldout = split(source(keys), 0.0)
+    assert list(train.keys) == keys
+    assert len(heldout) == 0
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_one_sample_cannot_be_split(share: float) -> None:
+    with pytest.raises(DataError, match=r"at least 2 are needed.*data.heldout=0"):
+        split(source(["a"]), share)
 
 
 def test_positions_are_the_same_on_every_machine() -> None:

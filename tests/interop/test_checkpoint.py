@@ -1,3 +1,4 @@
+import sys
 from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -114,3 +115,12 @@ def test_targets_and_sources_are_checked_first(tmp_path: Path) -> None:
         convert(tmp_path / "a.pth", tmp_path / "b.pth")
     with pytest.raises(ModelError, match="no checkpoint at"):
         convert(tmp_path / "a.pth", tmp_path / "b.safetensors")
+
+
+def test_a_system_that_cannot_confine_a_process_reads_no_pickle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(WEIGHTS, tmp_path / "a.ckpt")
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    with pytest.raises(ModelError, match=r"a\.ckpt is a pickle, .* turn it into \.safetensors"):
+        convert(tmp_path / "a.ckpt", tmp_path / "b.safetensors")

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from statistics import fmean
 
 import pytest
 import torch
-from scipy.stats import binomtest
+from scipy.stats import betabinom, binomtest
 from torch import Tensor
 
 from vitrail.errors import DataError, UsageError
 from vitrail.metrics import copies as module
-from vitrail.metrics.copies import Copies, Nearest, copies, interval_of_share, nearest
+from vitrail.metrics.copies import Copies, Nearest, copies, interval_of_share, nearest, tail
 
 
 def _values(n: int, seed: int) -> Tensor:
@@ -53,10 +52,10 @@ def test_of_several_forms_the_nearest_counts() -> None:
     assert nearest(turned[7:9], (TRAINING, turned)).distance.tolist() == [0.0, 0.0]
     assert nearest(turned[7:9], (TRAINING, turned)).index.tolist() == [7, 8]
 
-    def lifted(places: Tensor) -> Iterator[Tensor]:
-        yield TRAINING[places] + 0.25
+    def lifted(values: Tensor, places: Tensor) -> Tensor:
+        return (TRAINING[places] + 0.25 - values[:, None]).norm(dim=2)
 
-    assert nearest(TRAINING[3:5] + 0.25, TRAINING, forms=lifted).distance.tolist() == [0.0, 0.0]
+    assert nearest(TRAINING[3:5] + 0.25, TRAINING, refine=lifted).distance.tolist() == [0.0, 0.0]
     assert float(nearest(TRAINING[3:5] + 0.25, TRAINING).distance.min()) > 0.1
 
 
@@ -88,7 +87,7 @@ def test_small_training_sets_expect_what_comes_of_unseen_pictures(size: int) -> 
     assert {round(each.expected, 6) for each in found} == {round(expected, 6)}
     error = (expected / 4000) ** 0.5  # of a share over 4000 samples, were they independent
     assert fmean(each.samples.value for each in found) == pytest.approx(expected, abs=max(0.25 * expected, 4 * error))
-    assert sum(each.evident for each in found) == 0
+    assert sum(each.evident for each in found) <= 2  # of 200
 
 
 def test_the_closest_pair_is_joined_by_a_fresh_picture_in_two_of_all_places() -> None:
@@ -117,6 +116,25 @@ def test_samples_from_dense_regions_are_no_copies() -> None:
 def test_the_interval_of_a_share_is_wilsons(hits: int, n: int) -> None:
     known = binomtest(hits, n).proportion_ci(0.95, "wilson")
     assert interval_of_share(hits, n) == (pytest.approx(known.low, abs=1e-5), pytest.approx(known.high, abs=1e-5))
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "a", "b"), [(0, 64, 1.0, 50.5), (10, 64, 1.0, 50.5), (3, 5, 2.5, 40.0), (64, 64, 5, 3)]
+)
+def test_the_probability_of_so_many_is_beta_binomial(hits: int, n: int, a: float, b: float) -> None:
+    assert tail(hits, n, a, b) == pytest.approx(float(betabinom(n, a, b).sf(hits - 1)), rel=1e-9)
+
+
+def test_what_is_evident_is_many_improbable_and_beyond_the_heldout_share() -> None:
+    few = copies(others(TRAINING[:100]), nearest(UNSEEN[:5], TRAINING[:100]), nearest(UNSEEN[:64], TRAINING[:100]))
+
+    def with_shares(mine: float, its: float) -> Copies:
+        return replace(few, samples=replace(few.samples, value=mine), heldout=replace(few.heldout, value=its))
+
+    assert with_shares(10 / 64, 0.0).evident  # 10 of 64, where 1.3 are expected
+    assert not with_shares(6 / 64, 0.0).evident  # comes by chance in 3 of 100 cases
+    assert not with_shares(10 / 64, 0.1).evident
+    assert not replace(with_shares(0.04, 0.0), samples=replace(few.samples, value=0.04, n=10_000)).evident
 
 
 def test_what_is_refused() -> None:

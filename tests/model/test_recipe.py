@@ -64,7 +64,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         "bottleneck.size": "many",
         "bottleneck.colour": 1,
         "prior": "transformer",
-        "network.blocks": 0,
+        "network.blocks": -1,
         "training.sed": 1,
         "training.codec.lr": -1,
         "training.budget": "soon",

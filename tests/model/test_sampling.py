@@ -19,6 +19,7 @@ from vitrail.types import DataSpec
 SPEC = DataSpec(shape=(1, 8, 8), classes=("ant", "bee", "cat"))
 PARTS: dict[str, Any] = {
     "network.widths": [8, 8],
+    "network.blocks": 1,
     "bottleneck.size": 16,
     "bottleneck.channels": 4,
     "prior.width": 16,

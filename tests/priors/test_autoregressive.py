@@ -197,3 +197,16 @@ def test_crops_and_hints_give_no_likelihood() -> None:
         assert prior.likelihood == "none"
         with pytest.raises(UsageError, match=reason):
             prior.nats(Latent(x.float(), x), label, 0, range(4))
+
+
+def test_corrupted_codes_are_read_in_training_only_and_never_the_target() -> None:
+    clean, corrupted = build(), build(corruption=0.5)
+    x, label = codes(count=64), torch.full((64,), -1)
+    assert torch.equal(nats(clean, x, label), nats(corrupted, x, label))
+    tokens = corrupted.tokens(x)
+    assert torch.equal(corrupted._corrupted(tokens), tokens)
+    torch.manual_seed(0)
+    changed = (corrupted.train()._corrupted(tokens) != tokens).float().mean()
+    assert changed == pytest.approx(0.5 * (K - 1) / K, abs=0.1)  # a replacement may be what was there
+    assert torch.equal(nats(clean.train(), x, label), nats(clean, x, label))
+    assert not torch.equal(nats(corrupted, x, label), nats(clean, x, label))

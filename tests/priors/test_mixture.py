@@ -119,3 +119,9 @@ def test_the_choice_of_a_component_says_nothing_of_the_noise_within() -> None:
     component = (z[:, 0] / 100).round()
     spreads = torch.stack([within[component == k, 0].std() for k in range(20)])
     assert ((spreads - 1).abs() < 0.25).all()
+
+
+def test_a_single_sample_is_drawn_again() -> None:
+    prior = fitted(count=1)
+    z = prior.draw(0, range(50), torch.full((50,), -1), Settings())
+    torch.testing.assert_close(z, data(1)[0].expand(50, -1, -1, -1), atol=0.1, rtol=0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,26 @@ def test_a_stop_is_passed_on_and_leaves_a_checkpoint(tmp_path: Path) -> None:
     assert outcome.state == "interrupted"
     assert "stopped at step" in outcome.error
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
+
+
+def test_one_whose_parent_dies_stops_too(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    parent = (
+        "import json, sys\nfrom vitrail.studies.child import Job, run\nfrom vitrail.training.stopping import Stop\n"
+        "run(Job(**json.loads(sys.argv[1])), Stop())"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent, json.dumps(asdict(job(folder, "1M steps")))])
+    once_training(folder, process.kill)
+    process.wait()
+    deadline = time.monotonic() + 60
+    while state(folder) != "interrupted" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert state(folder) == "interrupted"
+
+
+def state(folder: Path) -> str:
+    """What a run says of itself."""
+    return str(json.loads((folder / "status.json").read_text())["state"])
 
 
 @pytest.mark.parametrize(

@@ -323,3 +323,10 @@ def test_what_is_left_is_judged_by_finished_cells_or_the_budget(tmp_path: Path) 
     assert told[0] == (1, 2, 100.0)
     assert told[1][:2] == (2, 2)
     assert told[1][2] < 5
+
+
+def test_a_sweep_that_holds_nothing_out_is_refused_before_it_trains(tmp_path: Path) -> None:
+    np.save(tmp_path / "grey.npy", np.zeros((6, 8, 8), dtype=np.uint8))
+    with pytest.raises(UsageError, match=r"data.heldout=0 leaves nothing .* to score a cell by"):
+        study.sweep(plan(**{"data.heldout": 0}), str(tmp_path / "grey.npy"), tmp_path / "s", work=here)
+    assert not (tmp_path / "s").exists()

@@ -151,6 +151,23 @@ def test_nothing_from_data_becomes_markup(whole: Path) -> None:
     assert "&lt;script&gt;" in text
 
 
+def test_copies_are_shown_with_their_picture(whole: Path) -> None:
+    assert "Copies among samples" not in report.write(whole).read_text(encoding="utf-8")
+    shares = {
+        "samples": {"copies": 0.25, "interval": [0.16, 0.37], "n": 64},
+        "heldout": {"copies": 0, "interval": [0, 0.43], "n": 5},
+    }
+    pixels = {**shares, "median": {"samples": 0.0125, "heldout": 0.175}, "expected": 0.0198}
+    latents = {**shares, "median": {"samples": 0.5}, "expected": 0.02}
+    _put(whole / "copies.json", {"training": 3000, "searched": 2000, "spaces": {"pixels": pixels, "latents": latents}})
+    text = report.write(whole).read_text(encoding="utf-8")
+    pictures_before = len(Page(text).all("img"))
+    for told in ("25.0% of 64 (95 %: 16.0% to 37.0%)", "0.0% of 5", "2,000 of the 3,000 training pictures", "0.175"):
+        assert told in text
+    _picture(whole / "samples" / "nearest.png", 64)
+    assert len(Page(report.write(whole).read_text(encoding="utf-8")).all("img")) == pictures_before + 1
+
+
 @pytest.mark.parametrize("missing", ["metrics.jsonl", "status.json", "environment.json", "evaluation.json"])
 def test_any_file_may_be_missing(whole: Path, missing: str) -> None:
     (whole / missing).unlink()

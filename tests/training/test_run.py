@@ -118,7 +118,11 @@ def test_what_a_run_leaves(finished: dict[str, Path]) -> None:
     folder = finished["vqvae"]
     for name in ("recipe.json", "environment.json", "metrics.jsonl", "status.json", "report.html", "model/README.md"):
         assert (folder / name).stat().st_size > 0
-    assert {path.name.partition("_")[0] for path in (folder / "samples").glob("*.png")} == {"codec", "prior"}
+    assert {path.name.partition("_")[0] for path in (folder / "samples").glob("*.png")} == {
+        "codec",
+        "nearest.png",
+        "prior",
+    }
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [(line["stage"], line["step"]) for line in lines] == [
         *(("codec", step) for step in range(1, 5)),

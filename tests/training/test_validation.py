@@ -20,10 +20,10 @@ from vitrail.training.state import PATIENCE, Progress
 from vitrail.training.validation import APART, LEAST
 
 
-def heldout(count: int = 40) -> list[Points]:
+def heldout(count: int = 40) -> Points:
     """Points that are in no batch."""
     x = torch.randn(count, 1, 4, 4, generator=torch.Generator().manual_seed(12345))
-    return [Points(x, x.sum((1, 2, 3))[:, None].sin())]
+    return Points(x, x.sum((1, 2, 3))[:, None].sin())
 
 
 def few(start: int) -> Iterator[Points]:
@@ -32,13 +32,14 @@ def few(start: int) -> Iterator[Points]:
         yield next(batches(0))
 
 
-def contrary() -> list[Points]:
+def contrary() -> Points:
     """The same points with the opposite values: the better they are learnt, the worse these get."""
-    return [Points(each.x, -each.y) for each in [next(batches(0))]]
+    points = next(batches(0))
+    return Points(points.x, -points.y)
 
 
 def watched(steps: int, toy: Toy | None = None, **changes: Any) -> Job:
-    changes = {"heldout": heldout, "select": True, "judged": ("mse",), **changes}
+    changes = {"heldout": heldout(), "select": True, "judged": ("mse",), **changes}
     return job(toy or Toy(), f"{steps} steps", **changes)
 
 
@@ -50,7 +51,7 @@ def looks(folder: Path) -> dict[int, float]:
 def learnt_by_heart(folder: Path, steps: int = 3000, **changes: Any) -> Finished:
     """A stage that can only get worse on what it was not shown."""
     return loop.run(
-        watched(steps, batches=few, heldout=contrary, **changes), folder, settings(log=1000, checkpoint_steps=500)
+        watched(steps, batches=few, heldout=contrary(), **changes), folder, settings(log=1000, checkpoint_steps=500)
     )
 
 
@@ -82,7 +83,9 @@ def test_the_best_weights_are_kept_and_the_stage_ends_early(tmp_path: Path) -> N
     first, best = finished.heldout
     assert best == min(measured.values()) < measured[finished.steps]
     assert first != best
-    found = validation.Validation(watched(1, heldout=contrary), plain(finished.averaged), loop.distributed.current(), 0)
+    found = validation.Validation(
+        watched(1, heldout=contrary()), plain(finished.averaged), loop.distributed.current(), 0
+    )
     assert found.look(Progress(), torch.no_grad)["loss"] == pytest.approx(best, abs=1e-6)
 
 
@@ -116,7 +119,7 @@ def test_resume_is_exact_with_best_weights(tmp_path: Path, step: int) -> None:
 
 
 def test_looking_changes_nothing_that_is_trained(tmp_path: Path) -> None:
-    for name, held in (("with", heldout), ("without", None)):
+    for name, held in (("with", heldout()), ("without", None)):
         loop.run(watched(200, Toy(dropout=0.2), heldout=held, select=False), tmp_path / name, settings())
     assert files(tmp_path / "with") == files(tmp_path / "without")
 

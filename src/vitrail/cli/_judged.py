@@ -11,7 +11,9 @@ from vitrail.cli import _run
 from vitrail.cli._task import Request
 from vitrail.data.dataset import Dataset, open_dataset
 from vitrail.data.source import Progress
-from vitrail.errors import UsageError
+from vitrail.errors import DataError, UsageError
+
+NOTHING = "nothing is held out (data.heldout=0), so there is nothing to judge by"
 
 Part = Annotated[
     Literal["heldout", "train", "all"], typer.Option("--part", help="which part of the source to judge by")
@@ -31,7 +33,10 @@ def source(request: Request, run: Path | None) -> str:
 
 
 def opened(text: str, request: Request, part: Literal["heldout", "train", "all"], tell: Progress) -> Dataset:
-    """The pictures to judge by, in the model's shape."""
+    """The pictures to judge by, in the model's shape. Raises DataError where there are none."""
     model = request.model
     channels, height, width = model.spec.shape
-    return open_dataset(text, model.recipe.data, part, shape=(channels, height, width), progress=tell)
+    data = open_dataset(text, model.recipe.data, part, shape=(channels, height, width), progress=tell)
+    if not len(data):
+        raise DataError(f"{text}: {NOTHING}; add --part train or --part all, or name other pictures with --data")
+    return data

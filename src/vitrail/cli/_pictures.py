@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,6 +28,9 @@ MOST = 256  # pictures in a block
 LEAST = 56  # pixels; smaller pictures are enlarged in grids
 SHOWN = 32  # pictures in a grid of originals and reconstructions
 GRID = "grid.png"  # the one file that belongs to no picture
+RESERVED = re.compile(
+    r"""[<>:"|?*\\\x00-\x1f]|[. ](?=/|$)|(?<![^/])(con|prn|aux|nul|com\d|lpt\d)(?=[./]|$)""", re.IGNORECASE
+)
 METADATA = "vitrail"  # keyword of the PNG text chunk
 
 
@@ -103,15 +108,22 @@ def single(text: str, model: Model, progress: Progress) -> Tensor:
 
 
 class Files:
-    """A folder of PNG files, each named after the picture it belongs to; those of one name keep their ending too."""
+    """A folder of PNG files, each named after the picture it belongs to; those of one name keep their ending too.
+
+    What Windows does not allow in a name becomes "_", so that the folder can be copied there and the names are the same everywhere.
+    """
 
     def __init__(self, out: Path, keys: Sequence[str]) -> None:
         self.out = out
-        plain = {key: _safe(f"{key.rpartition('/')[0]}/{PurePosixPath(key).stem}.png".lstrip("/"), key) for key in keys}
-        often = Counter([GRID, *plain.values()])
-        self.names = {key: name if often[name] == 1 else f"{key}.png" for key, name in plain.items()}
-        if len(set(self.names.values())) < len(self.names):  # "a.jpg.png" beside "a.jpg" and "a.png"
-            self.names = {key: f"{key}.png" for key in keys}
+        inside = {key: _portable(_inside(key)) for key in keys}
+        plain = {
+            key: f"{name.rpartition('/')[0]}/{PurePosixPath(name).stem}.png".lstrip("/") for key, name in inside.items()
+        }
+        often = Counter(name.casefold() for name in (GRID, *plain.values()))
+        names = {key: name if often[name.casefold()] == 1 else f"{inside[key]}.png" for key, name in plain.items()}
+        if _meet(names.values()):  # "a.jpg.png" beside "a.jpg" and "a.png"
+            names = {key: f"{name}.png" for key, name in inside.items()}
+        self.names = _numbered(names) if _meet(names.values()) else names
 
     def write(self, key: str, x: Tensor, story: Mapping[str, Any] | None = None) -> str:
         """One picture (C, H, W); returns its name within the folder."""
@@ -139,12 +151,34 @@ def noted(skipped: Sequence[Mapping[str, str]], most: int = 5) -> list[str]:
     return lines + ([f"... and {len(skipped) - most} more, listed by --json"] if len(skipped) > most else [])
 
 
-def _safe(name: str, key: str) -> str:
-    """The name, which may come from a file that somebody else made. Raises DataError where it leads out of the folder."""
+def _portable(name: str) -> str:
+    """The name as Windows allows it too; "/" parts folders."""
+    return RESERVED.sub(lambda found: "_" if len(found[0]) == 1 else f"_{found[0]}", name)
+
+
+def _inside(key: str) -> str:
+    """The key, which may come from a file that somebody else made. Raises DataError where it leads out of the folder."""
     path = PurePosixPath(key)
     if not path.name or path.is_absolute() or ".." in path.parts or "\0" in key:
         raise DataError(f"a picture named {key!r} would be written outside the folder; refused")
-    return name
+    return key
+
+
+def _meet(names: Iterable[str]) -> bool:
+    """Whether two are the same file on a system that does not tell capitals apart (Windows, macOS)."""
+    folded = [name.casefold() for name in names]
+    return len(set(folded)) < len(folded)
+
+
+def _numbered(names: Mapping[str, str]) -> dict[str, str]:
+    """The same, but the second of one name ends in -2, as "a:b" beside "a_b" or "A" beside "a"."""
+    given: dict[str, str] = {}
+    taken: set[str] = set()
+    for key, name in names.items():
+        tries = chain([name], (f"{name.removesuffix('.png')}-{number}.png" for number in count(2)))
+        given[key] = next(each for each in tries if each.casefold() not in taken)
+        taken.add(given[key].casefold())
+    return given
 
 
 def _full(pictures: Sequence[Pixels]) -> bool:

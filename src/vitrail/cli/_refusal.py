@@ -85,7 +85,7 @@ class Mistakes:
 
 def _refused(error: Exception, as_json: bool) -> int:
     if isinstance(error, BrokenPipeError) or getattr(error, "errno", None) == errno.EPIPE:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - else the interpreter complains while it shuts down
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - else the interpreter complains while it shuts down
         return BROKEN_PIPE
     lines, code = _lines(error), getattr(error, "exit_code", 1)
     if first_process():

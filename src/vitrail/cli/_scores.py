@@ -30,7 +30,7 @@ def write(path: Path, evaluation: Evaluation, about: dict[str, Any]) -> None:
 
 def read(path: Path, fingerprint: str) -> tuple[dict[str, Any], Evaluation] | None:
     """What `write` wrote of the model with this fingerprint; None where there is nothing of it."""
-    told = json.loads(path.read_text()) if path.exists() else {}
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if told.pop("fingerprint", None) != fingerprint:
         return None
     scores = tuple(map(Score.parse, told.pop("scores")))

@@ -31,11 +31,22 @@ from vitrail.cli._command import Answer, Table, single
 from vitrail.metrics.protocol import installed_version
 
 OLDEST_PYTHON = (3, 11)
-CORE = ("torch", "numpy", "pydantic", "pyyaml", "safetensors", "pillow", "typer", "rich", "scikit-learn")
+CORE = ("torch", "numpy", "pydantic", "pyyaml", "safetensors", "pillow", "typer", "rich", "filelock", "scikit-learn")
 EXTRA = re.compile(r"""^([\w.-]+).*\bextra *== *["']([\w-]+)["']""")  # package and extra in a line of the metadata
+OURS = ("test", "bench", "docs", "lint")  # extras for work on vitrail itself, which users need not hear of
 LITTLE = 5.0  # GiB of free disk below which a run may not fit
 SLOW = 0.2  # seconds that a small write to the disk should not take
 TIMED = 0.3  # seconds of timing per number format
+TELLING = (
+    "avx2",
+    "avx512_f",
+    "avx512_bf16",
+    "amx_tile",
+    "amx_bf16",
+    "neon",
+    "sve",
+    "bf16",
+)  # features of x86 and of ARM
 
 At = Annotated[Path, typer.Option("--at", metavar="DIR", help="folder whose disk is checked: where runs are to go")]
 
@@ -51,7 +62,7 @@ class Finding:
 
 def doctor(at: At = Path()) -> Answer:
     """Look at everything; takes a second or two."""
-    found = [python(), *packages(), threads(), formats(), arithmetic(), *disk(at), *extras()]
+    found = [python(), *packages(), threads(), instructions(), formats(), arithmetic(), *disk(at), *extras()]
     broken = any(each.state == "broken" for each in found)
     rows = [(each.state, each.name, each.detail) for each in found]
     verdict = "broken: see above" if broken else "all that vitrail needs is there"
@@ -75,15 +86,30 @@ def packages() -> Iterator[Finding]:
 
 def threads() -> Finding:
     """Cores for this process, and whether others are at work on them."""
-    cores, load = processor.cores(), os.getloadavg()[0]
-    busy = load > 0.5 * cores
-    detail = f"{torch.get_num_threads()} threads on {cores} cores, load {load:.1f}"
+    cores, ask = processor.cores(), getattr(os, "getloadavg", None)
+    load = ask()[0] if ask else None  # Windows keeps no average
+    busy = load is not None and load > 0.5 * cores
+    detail = f"{torch.get_num_threads()} threads on {cores} cores" + ("" if load is None else f", load {load:.1f}")
     return Finding("threads", "note" if busy else "ok", detail + ("; busy, so timings suffer" if busy else ""))
 
 
+def instructions() -> Finding:
+    """What the processor has beyond the ordinary, as far as it decides how fast training is."""
+    has = processor.features()
+    found = [name for name in TELLING if has.get(name)]
+    return Finding(
+        "processor", "ok", f"{platform.machine()} with {', '.join(found) or 'none of the features asked for'}"
+    )
+
+
 def formats() -> Finding:
-    """How much faster bf16 is than fp32 here: training measures the same on its own network and takes the faster."""
+    """How much faster bf16 is than fp32 here: training measures the same on its own network and takes the faster.
+
+    Where bf16 is emulated nothing is measured: it would take seconds, and training takes fp32 without asking.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and not processor.multiplies(torch.bfloat16):
+        return Finding("bf16", "note", "this processor emulates bf16, many times slower than fp32: train in fp32")
     name = torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability()
     x = torch.randn(32, 64, 28, 28, device=device).to(memory_format=torch.channels_last)
     weight = torch.randn(64, 64, 3, 3, device=device).to(memory_format=torch.channels_last)
@@ -92,7 +118,8 @@ def formats() -> Finding:
         for kind in (torch.float32, torch.bfloat16)
     }
     gain = seconds[torch.float32] / seconds[torch.bfloat16]
-    return Finding("bf16", "ok", f"{gain:.1f} times as fast as fp32 in a convolution on {device} ({name})")
+    state: Literal["ok", "note"] = "ok" if gain > 1 else "note"
+    return Finding("bf16", state, f"{gain:.1f} times as fast as fp32 in a convolution on {device} ({name})")
 
 
 def arithmetic() -> Finding:
@@ -135,7 +162,7 @@ def _extras() -> dict[str, list[str]]:
         return {}
     found: dict[str, list[str]] = {}
     for line in required:
-        if match := EXTRA.match(line):
+        if (match := EXTRA.match(line)) and match[2] not in OURS:
             found.setdefault(match[2], []).append(match[1])
     return found
 

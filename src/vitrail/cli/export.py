@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from vitrail import catalog
+from vitrail import catalog, durable
 from vitrail.cli._command import Answer, single
 from vitrail.cli._refusal import Mistakes
 from vitrail.errors import UsageError
@@ -61,8 +61,8 @@ def _written(writer: Writer, model: Model, out: Path) -> list[str]:
         )
     try:
         files = writer.write(model, beside)
-        names = [str(file.relative_to(beside)) for file in files]
-        beside.rename(out)
+        names = [file.relative_to(beside).as_posix() for file in files]
+        durable.put_in_place(beside, out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return names

@@ -83,7 +83,9 @@ def info(features: Net) -> Answer:
     """
     net = load_features(features)
     config = Path(features) / "config.json"
-    record: dict[str, Any] = json.loads(config.read_text()).get("record", {}) if config.is_file() else {}
+    record: dict[str, Any] = (
+        json.loads(config.read_text(encoding="utf-8")).get("record", {}) if config.is_file() else {}
+    )
     count = sum(parameter.numel() for parameter in net.parameters())
     facts = {"net": net.name, "sha256": net.sha256, "width": net.width, "weights": count, "record": record}
     told = [f"{net.name}: {net.width} features, {count:,} weights, sha256 {net.sha256[:16]}"]

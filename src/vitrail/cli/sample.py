@@ -2,8 +2,8 @@
 
 Writes sample_00000.png and so on, numbered as the samples are, and grid.png with the first 256. Each file says in a
 text chunk how it came to be. The same command writes the same bytes, whatever else was drawn with it. Of a condition,
-which a model wants whose recipe has one, the grid shows what the model was given first. Files that vitrail did not write
-are replaced only with --overwrite.
+which a model wants whose recipe has one, the grid shows what the model was given first. Where training found that samples are
+copies of training pictures, a line on standard error says so. Files that vitrail did not write are replaced only with --overwrite.
 
     vitrail sample runs/fashion -n 64 --label Sandal --out dreams/
     vitrail sample runs/textures --size 256x512 --out large/
@@ -13,13 +13,14 @@ are replaced only with --overwrite.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vitrail.cli import _output
+from vitrail.cli import _output, _run
 from vitrail.cli._command import Answer
 from vitrail.cli._options import Folder, NoMetadata
 from vitrail.cli._output import Overwrite
@@ -28,9 +29,12 @@ from vitrail.cli._show import progress
 from vitrail.cli._task import Request, command
 from vitrail.data.source import Progress
 from vitrail.tasks.sample import Samples, sample
+from vitrail.training import copying
 
 BLOCK = 256  # samples in memory at a time
 SHOWN = 256  # of which the grid shows the first
+
+logger = logging.getLogger(__name__)
 
 
 def write(
@@ -40,6 +44,7 @@ def write(
     assert out is not None
     n, start = request.values["n"], request.values["first"]
     _output.free(out, [GRID, *(f"{_name(i)}.png" for i in range(start, start + n))], overwrite)
+    _warn_of_copies(request.run)
     names: list[str] = []
     shown: list[Tensor] = []
     drawn: Samples | None = None
@@ -58,6 +63,14 @@ def write(
     picture = grid(out / GRID, torch.cat(shown)[:SHOWN], story=None if no_metadata else story)
     facts = {"run": request.run, "out": out, "grid": picture, "files": names, **story}
     return Answer(facts, [f"{n} samples in {out}, together in {picture}"])
+
+
+def _warn_of_copies(path: Path) -> None:
+    """Repeat what training found, where its samples were copies of training pictures."""
+    run = _run.folder_of(path)
+    told = None if run is None else copying.read(run)
+    if told is not None and told["finding"]:
+        logger.warning("%s", told["finding"])
 
 
 def _condition(request: Request, tell: Progress) -> Tensor | None:

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitrail.cli import _output, _recipe, _scores, _sources
+from vitrail.cli import _judged, _output, _recipe, _scores, _sources
 from vitrail.cli._command import Answer, Table, single
 from vitrail.cli._options import Set
 from vitrail.cli._refusal import Mistakes, first_process
@@ -32,6 +32,7 @@ from vitrail.model.recipe import Recipe
 from vitrail.tasks._likelihood import Measure, measure_of
 from vitrail.tasks.evaluate import Evaluation, evaluate
 from vitrail.training import checkup, learnt, report, run
+from vitrail.training.forecast import forecast
 from vitrail.training.progress import displayed
 
 BRIEF = 2000  # held-out pictures that the table after training is of
@@ -119,7 +120,7 @@ def train(
 
 def _foreseen(recipe: Recipe, data: str) -> Answer:
     with progress("pictures") as reading:
-        found = [*run.foresee(recipe, data, reading)]
+        found = [*forecast(recipe, data, reading)]
     told = [str(each) for each in found] or ["this recipe trains nothing by steps"]
     return Answer({"recipe": recipe.name, "data": data, "stages": [asdict(each) for each in found]}, told)
 
@@ -136,6 +137,10 @@ def _evaluated(model: Model, data: str, out: Path) -> tuple[dict[str, Any], Eval
     channels, height, width = model.spec.shape
     with progress("held-out pictures") as tell:
         heldout = open_dataset(data, model.recipe.data, "heldout", shape=(channels, height, width), progress=tell)
+        if not len(heldout):
+            return {"run": out, "fingerprint": model.fingerprint, "data": data}, Evaluation(
+                (), notes=(_judged.NOTHING,)
+            )
         measure = measure_of(model, 0)
         brief = not model.codec.learns and isinstance(measure, Measure) and not measure.passes  # one pass each
         found = evaluate(model, heldout, limit=BRIEF, likelihood=BRIEF if brief else 0, progress=tell)
@@ -151,12 +156,14 @@ def _answer(about: dict[str, Any], found: Evaluation, out: Path, model: Model) -
     samples = sorted((out / "samples").glob("*.png")) if (out / "samples").is_dir() else []
     paths = {"model": out / "model", "report": out / "report.html", "pictures": out / "samples"}
     there = {name: path for name, path in paths.items() if path.exists()}
-    told: list[str | Table] = [_scores.table(found), ""] if found.scores else []
+    told: list[str | Table] = [_scores.table(found)] if found.scores else [*found.notes]
+    told += [""] * bool(told)
     told += [f"{name:9} {path}" for name, path in there.items()]
     findings = checkup.read(out)
     told += [f"finding   {finding}" for finding in findings]
     told += [f"next      {command}" for command in _next(out, model)]
-    facts = {**about, **there, "samples": samples, "evaluation": out / "evaluation.json", "scores": found.printed()}
+    scored = {"evaluation": out / "evaluation.json" if found.scores else None, "scores": found.printed()}
+    facts = {**about, **there, "samples": samples, **scored, "notes": found.notes}
     return Answer({**facts, "findings": [asdict(finding) for finding in findings]}, told)
 
 

@@ -47,7 +47,13 @@ class DataConfig(Config):
         le=1024,
         description="bytes that are read of each picture's caption, as a condition of a diffusion or flow prior; 0: none is read",
     )
-    heldout: float = Field(0.05, ge=0, lt=1, description="share kept out of training where the source has no test part")
+    heldout: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="share kept out of training where the source has no test part, at least one sample; 0: none, so that nothing"
+        " is there to judge by",
+    )
     max_pixels: int = Field(
         89_000_000, ge=1, le=178_000_000, description="a picture with more pixels is set aside unread"
     )

@@ -84,7 +84,8 @@ class Dataset:
         if self.pixels is not None:
             found = self.pixels.numpy()[positions]
         else:
-            found = np.stack([self._named_picture(int(i)) for i in positions])
+            read = [self._named_picture(int(i)) for i in positions]
+            found = np.array(read, dtype=np.uint8).reshape(-1, *self.spec.shape)  # also of none
         return torch.from_numpy(judged(found, positions) if self.binarise else found)
 
     def readable(self, index: npt.NDArray[np.int64]) -> tuple[Pixels, npt.NDArray[np.int64]]:
@@ -132,8 +133,9 @@ def open_source(text: str, config: DataConfig, progress: Progress = silent) -> S
 def open_parts(
     text: str, config: DataConfig, *, shape: Shape | None = None, progress: Progress = silent
 ) -> tuple[Dataset, Dataset]:
-    """The training and the held-out data set of a source. Raises DataError where one would be empty.
+    """The training and the held-out data set of a source; the latter is empty where nothing is held out.
 
+    Raises DataError for a source that cannot be read or divided.
     shape: (C, H, W) of the model that will read it; by default the config decides, see `chosen_shape`.
     """
     source = open_source(text, config, progress)

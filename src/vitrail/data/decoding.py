@@ -41,7 +41,7 @@ class Decoded:
 def decode_all(part: Part, read: Conformed, strict: bool, progress: Progress = silent) -> Decoded:
     """Every sample of a part, by threads (decoders let go of the interpreter), in the part's order whatever fails.
 
-    Raises DataError where nothing is readable, or at the first fault if `strict`.
+    Raises DataError where there are samples and none is readable, or at the first fault if `strict`.
     """
     pixels = np.empty((len(part), *read.shape), dtype=np.uint8)
     reasons: dict[int, str] = {}
@@ -52,7 +52,7 @@ def decode_all(part: Part, read: Conformed, strict: bool, progress: Progress = s
             raise DataError(f"{part.keys[first]}: {reasons[first]} (data.strict is set)")
         progress(min(done * CHUNK, len(part)), len(part))
     kept = np.array([i for i in range(len(part)) if i not in reasons], dtype=np.int64)
-    if not len(kept):
+    if len(part) and not len(kept):
         raise DataError(f"none of {len(part)} pictures can be read; the first: {part.keys[0]}: {reasons[0]}")
     faults = tuple(Quarantined(part.keys[i], reasons[i]) for i in sorted(reasons))
     return Decoded(pixels[kept] if faults else pixels, kept, faults)

@@ -7,6 +7,7 @@ dropped and a step's batch needs nothing but the step's number: that is what mak
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
+from vitrail import processes
 from vitrail.data.augmentation import augmented
 from vitrail.data.config import DataConfig
 from vitrail.data.dataset import Dataset
@@ -107,6 +109,7 @@ class Loader:
         return _batch(self.dataset, raw.pixels.numpy(), raw.index)
 
     def _from_processes(self, start_step: int) -> Iterator[_Raw]:
+        processes.check_script()
         steps: DataLoader[_Raw] = DataLoader(
             _Steps(self),
             batch_size=None,  # a step's number goes to a process, its whole batch comes back
@@ -114,9 +117,18 @@ class Loader:
             num_workers=self.workers,
             prefetch_factor=AHEAD,
             collate_fn=_as_it_is,
+            worker_init_fn=_leave_stopping_to_others,
             generator=torch.Generator(),  # otherwise it would draw from the global one
         )
-        return iter(steps)
+        try:
+            yield from steps
+        except (RuntimeError, BrokenPipeError) as error:
+            if "exited unexpectedly" not in str(error) and not isinstance(error, BrokenPipeError):
+                raise
+            raise UsageError(
+                "a process that reads pictures ended by itself: memory ran out, or the script that trains lacks "
+                '`if __name__ == "__main__":`; mend that, or read without processes (data.workers=0)'
+            ) from None
 
 
 def in_order(dataset: Dataset, batch: int) -> Iterator[Batch]:
@@ -171,6 +183,13 @@ class _From(Sampler[int]):
 
 def _as_it_is(raw: Any) -> Any:
     return raw
+
+
+def _leave_stopping_to_others(_: int) -> None:
+    """Let a reader process outlive Ctrl-C and a closed terminal, which reach it too: training asks it for the last step."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:

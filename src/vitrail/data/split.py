@@ -22,30 +22,37 @@ def positions(keys: Sequence[str]) -> npt.NDArray[np.float64]:
     return np.array([position(key) for key in keys], dtype=np.float64)
 
 
+def held_out(keys: Sequence[str], share: float) -> npt.NDArray[np.bool_]:
+    """(N,) which names are held out: those whose position is below the share.
+
+    Of two names or more at least one is held out and at least one is not: where the share leaves a part empty, the name whose
+    position is nearest to it goes there. A share of 0 holds none out.
+    """
+    place = positions(keys)
+    held = place < share
+    if share and len(place) > 1 and held.all() == held.any():
+        held[place.argmax() if held.all() else place.argmin()] ^= True
+    return held
+
+
 def split(source: Source, share: float) -> tuple[Part, Part]:
-    """The training and the held-out part: the source's own, else by name. Raises DataError where one would be empty."""
+    """The training and the held-out part: the source's own, else by name; with a share of 0 the latter is empty.
+
+    Raises DataError for a single sample, unless none is to be held out.
+    """
     if source.test is not None:
         return source.train, source.test
-    part, place = source.train, positions(source.train.keys)
-    held = place < share
-    if not held.any() or held.all():
-        raise DataError(f"{source.name}: {_why_empty(place, share)}")
+    part = source.train
+    if share and len(part) < 2:
+        raise DataError(
+            f"{source.name}: has {len(part)} sample; at least 2 are needed, one of them held out: add more, or train on "
+            "this one alone with data.heldout=0"
+        )
+    held = held_out(part.keys, share)
     faults = [(fault, position(fault.path) < share) for fault in part.quarantine]
     return (
         replace(part.take(np.flatnonzero(~held)), quarantine=tuple(fault for fault, out in faults if not out)),
         replace(part.take(np.flatnonzero(held)), quarantine=tuple(fault for fault, out in faults if out)),
-    )
-
-
-def _why_empty(place: npt.NDArray[np.float64], share: float) -> str:
-    """What to set so that at least one sample is held out and one is not."""
-    if len(place) < 2:
-        return f"has {len(place)} sample; at least 2 are needed, one of them held out"
-    none = not (place < share).any()
-    wanted = (np.floor(place.min() * 1000) + 1) / 1000 if none else np.floor(place.max() * 1000) / 1000
-    return (
-        f"holding out {share:g} of {len(place)} samples leaves one part empty; "
-        f"set data.heldout={wanted:g} or add a test/ folder"
     )
 
 

@@ -7,10 +7,9 @@ Real pictures that the model never saw say how near to a training picture one ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from itertools import chain
 
 import torch
 from torch import Tensor
@@ -19,17 +18,17 @@ from vitrail.errors import DataError, UsageError
 
 CELLS = 1 << 24  # distances in memory at a time: 64 MiB
 NEIGHBOURS = 50  # training pictures that a distance is measured against
-REFINED = 8  # of them, to which it is computed exactly and in every form
+REFINED = 16  # of them, to which it is computed exactly
 CHANCE = 0.01  # share of unseen pictures that lie as near to a training picture as what counts as a copy
 PAIR = 2  # training pictures at least below the threshold: each other's nearest come in twos
 LEAST = 10  # training pictures, below which no threshold is found
-EVIDENT, TIMES = (
-    0.05,
-    2,
-)  # the share of copies that is told as a fault is above this, and so many times that of unseen pictures
-Z_95, SURE = 1.96, 3.0  # standard errors of a 95 % interval, and of one that is hardly ever left
+# A share of copies is told as a fault where it is above EVIDENT, above TIMES the held-out one, and comes less often by chance.
+EVIDENT, TIMES, IMPROBABLE = 0.05, 2, 0.003
+Z_95 = 1.96  # standard errors of a 95 % interval
 
-Forms = Callable[[Tensor], Iterable[Tensor]]  # positions (B, K) of training pictures -> forms of each (B, K, D)
+Refine = Callable[
+    [Tensor, Tensor], Tensor
+]  # values (B, D), positions (B, K) of training pictures -> their distances (B, K)
 
 
 @dataclass(frozen=True)
@@ -69,19 +68,25 @@ class Copies:
         return self.nearest.closeness.argsort(stable=True)
 
     @property
+    def probability(self) -> float:
+        """Of as many copies or more, where the samples are like unseen pictures and the threshold is as uncertain as it is."""
+        below = self.expected * (self.controls + 1)
+        return tail(
+            round(self.samples.value * self.samples.n), self.samples.n, below / PAIR, (self.controls + 1 - below) / PAIR
+        )
+
+    @property
     def evident(self) -> bool:
-        """Whether more samples are copies than chance explains: the lower end of their interval is above 5 %, above twice
-        the share of held-out pictures, and above what the training pictures expect of unseen ones, be it twice or three
-        standard errors more (of few training pictures the threshold itself is uncertain)."""
-        hits = round(self.expected * (self.controls + 1))
-        chance = max(TIMES * self.expected, interval_of_share(hits, self.controls, SURE)[1])
-        return self.samples.interval[0] > max(EVIDENT, TIMES * self.heldout.value, chance)
+        """Whether more samples are copies than chance explains, more than 5 %, and more than twice the share of held-out ones."""
+        more = self.samples.value > max(EVIDENT, TIMES * self.heldout.value)
+        return more and self.probability < IMPROBABLE
 
 
-def copies(training: Nearest, heldout: Nearest, samples: Nearest) -> Copies:
+def copies(training: Nearest, heldout: Nearest, samples: Nearest, *, raw: Nearest | None = None) -> Copies:
     """Shares of copies, by a threshold under which about CHANCE of unseen real pictures lies.
 
-    training: of training pictures, the nearest *other* one (`nearest(..., own=...)`).
+    training: of training pictures, the nearest *other* one (`nearest(..., own=...)`).   raw: the same, looked at as the held-out
+    pictures are, where that is otherwise than the samples: these then have a threshold of their own.
     A held-out part of 5 to 50 pictures has no 1 % quantile, and the training set has one: to an unseen picture the training
     pictures are what all others are to one of them, so up to one picture in so many its closeness is distributed like theirs.
     The threshold is the k-th smallest of these M values, k = max(2, M / 100), and `expected` is k / (M + 1), the share of fresh
@@ -94,14 +99,10 @@ def copies(training: Nearest, heldout: Nearest, samples: Nearest) -> Copies:
     Sources: unseen pictures as the measure of what is too near, Meehan, Chaudhuri & Dasgupta 2020, section 3; distances
     relative to the neighbourhood, Carlini et al. 2023, section 5.1.
     """
-    count = len(training.closeness)
-    if count < LEAST:
-        raise UsageError(f"copies are found by {LEAST} training pictures or more, got {count}")
-    rank = max(PAIR, int(CHANCE * count))
-    threshold = float(training.closeness.sort().values[rank - 1])
+    threshold, count = _threshold(training), len(training.closeness)
     return Copies(
         samples=_share_below(threshold, samples),
-        heldout=_share_below(threshold, heldout),
+        heldout=_share_below(threshold if raw is None else _threshold(raw), heldout),
         expected=int((training.closeness <= threshold).sum()) / (count + 1),
         threshold=threshold,
         controls=count,
@@ -111,16 +112,37 @@ def copies(training: Nearest, heldout: Nearest, samples: Nearest) -> Copies:
     )
 
 
+def _threshold(training: Nearest) -> float:
+    """The k-th smallest closeness. Raises UsageError, see `copies`."""
+    count = len(training.closeness)
+    if count < LEAST:
+        raise UsageError(f"copies are found by {LEAST} training pictures or more, got {count}")
+    return float(training.closeness.sort().values[max(PAIR, int(CHANCE * count)) - 1])
+
+
+def tail(hits: int, n: int, a: float, b: float) -> float:
+    """Probability of `hits` or more of n, whose chance is itself distributed as Beta(a, b).
+
+    Of fresh values below the k-th smallest of M others these are k and M + 1 - k (Wilks 1941); halved where values come in pairs.
+    """
+    whole = math.lgamma(n + 1) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) - math.lgamma(a + b + n)
+    each = (
+        math.lgamma(x + a) + math.lgamma(n - x + b) - math.lgamma(x + 1) - math.lgamma(n - x + 1)
+        for x in range(hits, n + 1)
+    )
+    return min(1.0, math.fsum(math.exp(whole + log) for log in each))
+
+
 def _share_below(threshold: float, found: Nearest) -> Share:
     hits, n = int((found.closeness <= threshold).sum()), len(found.closeness)
     return Share(hits / n, interval_of_share(hits, n), n)
 
 
-def interval_of_share(hits: int, n: int, z: float = Z_95) -> tuple[float, float]:
+def interval_of_share(hits: int, n: int) -> tuple[float, float]:
     """95 % interval of a share of n; also for few, and where none or all are hits.   Source: Wilson 1927."""
-    share, spread = hits / n, z**2 / n
+    share, spread = hits / n, Z_95**2 / n
     middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    half = Z_95 / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
@@ -129,14 +151,14 @@ def nearest(
     training: Tensor | tuple[Tensor, ...],
     *,
     own: Tensor | None = None,
-    forms: Forms | None = None,
+    refine: Refine | None = None,
     neighbours: int = NEIGHBOURS,
 ) -> Nearest:
     """The training picture nearest to each picture, and how close it is.
 
     items: (N, D).   training: (M, D), or several forms of all of them, mirrored ones say: the nearest form counts.
     own: (N,) for items that are training pictures, which of them: it does not count as its own neighbour.
-    forms: further forms of the few nearest ones, such as pictures moved by a pixel.
+    refine: distances to the REFINED nearest ones in other forms, such as pictures moved a little; the smaller one counts.
     Never holds all N x M distances. Those to the REFINED nearest are computed from differences, so that a copy is at distance 0.
     Raises UsageError on unlike widths or fewer than 2 neighbours, DataError on values that are not finite.
     """
@@ -164,7 +186,7 @@ def nearest(
         near = least.topk(count, largest=False)
         squares = 2 * near.values + here.square().sum(1, keepdim=True)
         places = near.indices[:, :REFINED]
-        found.append((places, _exact(rows, whole, places, forms), squares.clamp_min(0).sqrt().mean(1)))
+        found.append((places, _exact(rows, whole, places, refine), squares.clamp_min(0).sqrt().mean(1)))
     places, distance, typical = (torch.cat(parts) for parts in zip(*found, strict=True))
     return _nearest(places, distance, typical, math.sqrt(items.shape[1]))
 
@@ -177,13 +199,13 @@ def _nearest(places: Tensor, distance: Tensor, typical: Tensor, scale: float) ->
     return Nearest(places.gather(1, first).squeeze(1), least / scale, least / typical)
 
 
-def _exact(rows: Tensor, training: tuple[Tensor, ...], places: Tensor, forms: Forms | None) -> Tensor:
+def _exact(rows: Tensor, training: tuple[Tensor, ...], places: Tensor, refine: Refine | None) -> Tensor:
     """(B, D), positions (B, K) -> (B, K) distance to the nearest form, a few rows at a time."""
     size = max(1, CELLS // (places.shape[1] * rows.shape[1]))
     found = []
     for some, near in zip(rows.split(size), places.split(size), strict=True):
-        shown = chain((form[near] for form in training), forms(near) if forms else ())  # (B, K, D), one at a time
-        found.append(reduce(torch.minimum, ((each - some[:, None]).norm(dim=2) for each in shown)))
+        each = [(form[near] - some[:, None]).norm(dim=2) for form in training]
+        found.append(reduce(torch.minimum, [*each, refine(some, near)] if refine else each))
     return torch.cat(found)
 
 

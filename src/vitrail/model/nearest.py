@@ -1,13 +1,15 @@
 """The training pictures that samples are nearest to, and whether they are copies: in pixels, and in the codec's latent space.
 
 A codec leaves something out, so a sample never is a training picture to the last value, and everything it decodes is alike in
-what it lacks. So all pictures are looked at as the codec gives them back: samples, which are so already, training pictures and
-held-out ones. Training pictures count in other forms too: raw, mirrored, moved by a pixel, turned a little.
+what it lacks. So samples are compared with training pictures as the codec gives them back. These count in other forms too: raw,
+mirrored, and turned, zoomed and moved a little; and where training saw changed pictures, chance is judged by such.
+Held-out pictures are compared raw with raw training pictures: a codec that has learnt by heart makes training pictures of unseen
+ones, which says nothing of how alike they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -17,9 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrail.data.augmentation import augmented, augments
 from vitrail.data.dataset import Dataset
 from vitrail.data.loader import Positions, unit
-from vitrail.metrics.copies import LEAST, Copies, copies, nearest
+from vitrail.metrics.alignment import aligned
+from vitrail.metrics.copies import LEAST, Copies, Nearest, copies, nearest
 from vitrail.model.model import Model
 
 BLOCK = 256  # pictures in memory at a time, at full size
@@ -27,8 +31,7 @@ SIDE = 32  # pixels; larger pictures are averaged down before they are compared
 VALUES = 1 << 25  # of all training pictures in one space: 128 MiB
 MOST = 20_000  # training pictures searched; of more, so many evenly spaced ones
 CONTROLS = 500  # training pictures whose nearest other one is looked up, evenly spaced
-HELDOUT = 1000  # held-out pictures
-TURN = 5.0  # degrees
+HELDOUT = 500  # held-out pictures
 
 
 @dataclass(frozen=True)
@@ -76,64 +79,72 @@ def look_up(
     heldout: Dataset,
     *,
     most: int = MOST,
+    unseen: int = HELDOUT,
     report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Copies]:
     """Copies by space, "pixels" and, where the codec has one, "latents"; `nearest.index` counts in the training data set.
 
-    training: what the model has learnt from, LEAST pictures or more.   heldout: what it has not; `most` bounds both.
-    report: called with the number of pictures of both that are read so far, `searched` of the one and HELDOUT of the other.
+    training: what the model has learnt from, LEAST pictures or more, of which `most` are searched.   heldout: what it has not,
+    of which `unseen` are looked at.   report: called with the number of pictures of both that are read so far.
     """
     places = spread(len(training), searched(model, len(training), most))
     raw, learnt = _read(model, training, places, report)
-    _, unseen = _read(model, heldout, spread(len(heldout), min(HELDOUT, most)), lambda n: report(len(places) + n))
+    others, _ = _read(model, heldout, spread(len(heldout), unseen), lambda n: report(len(places) + n), back=False)
     controls = torch.from_numpy(spread(len(places), CONTROLS))
-    found = {"pixels": _in_pixels(samples.pixels, raw, learnt.pixels, unseen.pixels, controls)}
-    if samples.latents is not None and learnt.latents is not None and unseen.latents is not None:
+    changed = _changed(model, training, places[controls.numpy()]) if augments(model.recipe.data) else None
+    own = Looks(learnt.pixels[controls], None if learnt.latents is None else learnt.latents[controls])
+    plain = _nearest_to(raw)
+    judged = partial(copies, heldout=plain(others.flatten(1)), raw=plain(raw[controls].flatten(1), own=controls))
+    find, own = _nearest_to(learnt.pixels, raw), changed or own
+    found = {"pixels": judged(find(own.pixels.flatten(1), own=controls), samples=find(samples.pixels.flatten(1)))}
+    if samples.latents is not None and learnt.latents is not None and own.latents is not None:
         find = partial(nearest, training=learnt.latents)
-        rows = (learnt.latents[controls], unseen.latents, samples.latents)
-        found["latents"] = copies(find(rows[0], own=controls), find(rows[1]), find(rows[2]))
+        found["latents"] = judged(find(own.latents, own=controls), samples=find(samples.latents))
     return {name: _counted_in(each, torch.from_numpy(places)) for name, each in found.items()}
 
 
-def _in_pixels(samples: Tensor, raw: Tensor, learnt: Tensor, unseen: Tensor, controls: Tensor) -> Copies:
-    """Pictures (N, C, h, w), and positions of those whose nearest other one is looked up."""
+def _nearest_to(pictures: Tensor, raw: Tensor | None = None) -> Callable[..., Nearest]:
+    """`nearest` among pictures (M, C, h, w), mirrored ones too, each aligned; raw: further forms of them."""
+    forms = (pictures, pictures.flip(-1))
 
-    mirrored = learnt.flip(-1)
-    every = (learnt, mirrored, raw, raw.flip(-1))
+    def refine(values: Tensor, places: Tensor) -> Tensor:
+        x = values.unflatten(1, pictures.shape[1:])
+        plain, mirrored = (form[places] for form in forms)  # (B, K, C, h, w)
+        nearer = _apart(x, plain) <= _apart(x, mirrored)
+        found = aligned(x, torch.where(nearer[..., None, None, None], plain, mirrored))
+        return found if raw is None else torch.minimum(found, _apart(x, raw[places]))
 
-    def forms(places: Tensor) -> Iterator[Tensor]:
-        shown = (view for pictures in every for view in views(pictures[places].flatten(0, 1)))
-        return (view.flatten(1).unflatten(0, places.shape) for view in shown)
-
-    find = partial(nearest, training=(learnt.flatten(1), mirrored.flatten(1)), forms=forms)
-    rows = (learnt[controls].flatten(1), unseen.flatten(1), samples.flatten(1))
-    return copies(find(rows[0], own=controls), find(rows[1]), find(rows[2]))
-
-
-def views(x: Tensor) -> Iterator[Tensor]:
-    """Pictures (N, C, h, w) as they are, moved by a pixel with edges repeated, and turned by a few degrees either way."""
-    height, width = x.shape[2:]
-    wide = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    yield x
-    for down, right in ((0, 1), (2, 1), (1, 0), (1, 2)):
-        yield wide[:, :, down : down + height, right : right + width]
-    for angle in (TURN, -TURN):
-        sine, cosine = np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))
-        turn = x.new_tensor([[cosine, -sine * height / width, 0], [sine * width / height, cosine, 0]])
-        where = F.affine_grid(turn.expand(len(x), 2, 3), list(x.shape), align_corners=False)
-        yield F.grid_sample(x, where, padding_mode="border", align_corners=False)
+    return partial(nearest, training=(forms[0].flatten(1), forms[1].flatten(1)), refine=refine)
 
 
-def _read(model: Model, data: Dataset, places: Positions, report: Callable[[int], None]) -> tuple[Tensor, Looks]:
-    """Pictures of a data set, raw (N, C, h, w) and as the codec gives them back."""
+def _apart(x: Tensor, others: Tensor) -> Tensor:
+    """(B, C, h, w), (B, K, C, h, w) -> distances (B, K)."""
+    return (others - x[:, None]).flatten(2).norm(dim=2)
+
+
+def _changed(model: Model, data: Dataset, places: Positions) -> Looks:
+    """Training pictures, changed at random as in training."""
+    parts = []
+    for first in range(0, len(places), BLOCK):
+        pixels, index = data.readable(places[first : first + BLOCK])
+        pixels = augmented(pixels, model.recipe.data, model.recipe.training.seed, index, np.zeros_like(index))
+        parts.append(looks(model, given_back(model, model.read(unit(np.ascontiguousarray(pixels))))))
+    return joined(parts)
+
+
+def _read(
+    model: Model, data: Dataset, places: Positions, report: Callable[[int], None], back: bool = True
+) -> tuple[Tensor, Looks]:
+    """Pictures of a data set, raw (N, C, h, w) and, unless this is not wanted, as the codec gives them back."""
     raw, after, done = [], [], 0
     for first in range(0, len(places), BLOCK):
         x = model.read(unit(data.readable(places[first : first + BLOCK])[0]))
         raw.append(_small(x).cpu())
-        after.append(looks(model, given_back(model, x)))
+        if back:
+            after.append(looks(model, given_back(model, x)))
         done += len(x)
         report(done)
-    return torch.cat(raw), joined(after)
+    return torch.cat(raw), joined(after) if back else Looks(torch.cat(raw), None)
 
 
 def _small(x: Tensor) -> Tensor:

@@ -39,6 +39,12 @@ class Config(_codes.Config):
         ge=1,
         description="side of the square of codes seen at once: learnt from random crops, slid over larger grids; null: the whole",
     )
+    corruption: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the codes that are read in training and replaced by any others; may help with few samples",
+    )
     sampling: Settings = Field(Settings(), description="how to draw when the user says nothing")
 
     def build(self, spec: LatentSpec, classes: int, conditional: bool = False) -> Prior:
@@ -198,8 +204,15 @@ class Autoregressive(Prior):
 
     def _surprise(self, tokens: Tensor, label: Tensor, condition: Tensor | None = None) -> Tensor:
         """Nats (B, T) of tokens (B, T) of a window."""
-        states = self.states(tokens[:, :-1], label, condition)
+        states = self.states(self._corrupted(tokens[:, :-1]), label, condition)
         return _codes.surprise(self.head, states.flatten(0, 1), tokens.flatten()).view_as(tokens)
+
+    def _corrupted(self, tokens: Tensor) -> Tensor:
+        """tokens (B, T), in training some of them others."""
+        if not (self.training and self.config.corruption):
+            return tokens
+        others = torch.randint_like(tokens, self.spec.size)
+        return others.where(torch.rand(tokens.shape, device=tokens.device) < self.config.corruption, tokens)
 
     def _level(self, count: int, device: torch.device) -> Tensor:
         """Offsets of the first `count` tokens into the embedding table, which has K rows per level."""

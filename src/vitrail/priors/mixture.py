@@ -70,7 +70,7 @@ class Mixture(Prior):
         kind = "full" if self.full else "diag"
         fitted = GaussianMixture(
             used, covariance_type=kind, reg_covar=1e-4, random_state=seed % 2**32, max_iter=50
-        ).fit(rows)
+        ).fit(rows if len(rows) > 1 else rows.repeat(2, axis=0))  # it refuses a single row
         factors = np.linalg.cholesky(fitted.covariances_) if self.full else np.sqrt(fitted.covariances_)
         self.means[:used] = torch.from_numpy(fitted.means_).float()
         self.factors[:used] = torch.from_numpy(factors).float()

@@ -24,7 +24,7 @@ def recipe() -> Recipe:
     """28x28 pictures become 7x7x4 numbers, whose mean and spread are measured before the flow learns them."""
     return Recipe(
         name="latent-diffusion",
-        network=conv.Config(blocks=1),
+        network=conv.Config(finest=32, blocks=(0, 1), decoder_blocks=1),
         bottleneck=none.Config(channels=4),
         reconstruction=mse.Config(),
         prior=flow.Config(sampling=Settings(guidance=1.5)),
@@ -32,7 +32,7 @@ def recipe() -> Recipe:
         training=Training(
             budget="40 epochs",
             share=0.25,
-            codec=Stage(batch=64, optimiser="muon", lr=3e-3),
+            codec=Stage(batch=32, optimiser="muon", lr=3e-3),
             prior=Stage(batch=128, optimiser="muon", lr=3e-3),
         ),
     )

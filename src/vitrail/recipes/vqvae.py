@@ -21,14 +21,14 @@ def recipe() -> Recipe:
     """28x28 pictures become 7x7 codes of 9 bits, 0.56 bits per pixel; larger ones up to 16x16 codes."""
     return Recipe(
         name="vqvae",
-        network=conv.Config(blocks=1),
+        network=conv.Config(finest=32, blocks=(0, 1), decoder_blocks=1),
         bottleneck=vq.Config(size=512, channels=16),
         reconstruction=mse.Config(),
         prior=autoregressive.Config(width=256, depth=4, heads=4, sampling=autoregressive.Settings(guidance=2.0)),
         weights={"commitment": 0.25},
         training=Training(
             budget="20 epochs",
-            codec=Stage(batch=64, optimiser="muon", lr=3e-3),
+            codec=Stage(batch=32, optimiser="muon", lr=3e-3),
             prior=Stage(batch=64, optimiser="muon", lr=3e-3),
         ),
     )

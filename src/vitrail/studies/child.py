@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import torch
 
@@ -61,21 +61,27 @@ def run(job: Job, stop: Stop) -> Outcome:
     """Do a job in a child process. A stop is passed on once, and the child then writes its checkpoint.
 
     The child has a process group of its own: Ctrl-C at a terminal reaches this process only, so it counts once.
+    It reads from a pipe on which nothing comes; the end of the pipe asks it to stop, also where this process dies.
     """
-    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command(job), text=True, process_group=0, **pipes) as child:
+    reading, writing = os.pipe()
+    pipes: dict[str, Any] = {"stdin": reading, "stdout": subprocess.PIPE, "encoding": "utf-8"}
+    with os.fdopen(writing, "wb") as line:
         try:
-            told = _awaited(child, stop)
-        except BaseException:  # a second Ctrl-C
-            child.kill()
-            raise
+            child = subprocess.Popen(command(job), **pipes, **_apart())
+        finally:
+            os.close(reading)
+        with child:
+            try:
+                told = _awaited(child, stop, line)
+            except BaseException:  # a second Ctrl-C
+                child.kill()
+                raise
     return _read(told, child.returncode, stop.requested)
 
 
 def command(job: Job) -> list[str]:
     """What starts the child."""
-    told = json.dumps({**asdict(job), "parent": os.getpid()})
-    return [sys.executable, "-m", "vitrail.studies.child", told]
+    return [sys.executable, "-m", "vitrail.studies.child", json.dumps(asdict(job))]
 
 
 def work(job: Job) -> Outcome:
@@ -112,26 +118,29 @@ def guarded(job: Job) -> Outcome:
 
 def main(words: list[str]) -> int:
     """Entry of the child: the job as JSON in, the outcome as JSON out."""
-    fields = json.loads(words[0])
-    parent, answer = fields.pop("parent"), sys.stdout
-    with stopping.watched(), redirect_stdout(sys.stderr), _mortal(parent):
-        outcome = guarded(Job(**fields))
+    answer = sys.stdout
+    with stopping.watched(), redirect_stdout(sys.stderr), _attached():
+        outcome = guarded(Job(**json.loads(words[0])))
     with suppress(BrokenPipeError):  # nobody is left to tell
         answer.write(json.dumps(asdict(outcome)) + "\n")
         answer.flush()
     return 0
 
 
-def _awaited(child: subprocess.Popen[str], stop: Stop) -> str:
+def _apart() -> dict[str, Any]:
+    """How a process is started that Ctrl-C at this one's terminal does not reach, on POSIX and on Windows."""
+    flag = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", None)
+    return {"process_group": 0} if flag is None else {"creationflags": flag}
+
+
+def _awaited(child: subprocess.Popen[str], stop: Stop, line: IO[bytes]) -> str:
     """What the child prints, once it has ended."""
-    asked = False
     while True:
         try:
             return child.communicate(timeout=POLL)[0]
         except subprocess.TimeoutExpired:
-            if stop.requested and not asked:
-                child.terminate()
-                asked = True
+            if stop.requested:
+                line.close()
 
 
 def _read(told: str, code: int, stopped: bool) -> Outcome:
@@ -142,7 +151,7 @@ def _read(told: str, code: int, stopped: bool) -> Outcome:
         return Outcome(**{**fields, "scores": tuple(fields["scores"])})
     if stopped:
         return Outcome("interrupted", "stopped before the first step")
-    if code == -signal.SIGKILL:
+    if code < 0 and code == -getattr(signal, "SIGKILL", 0):
         return Outcome("failed", "its process was killed, probably because memory ran out")
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     return Outcome("failed", f"its process ended {how}")
@@ -159,7 +168,7 @@ def _scores(model: Model, job: Job, heldout: Dataset) -> list[dict[str, Any]]:
 
 def _effort(folder: Path) -> tuple[int, float]:
     """Steps of the codec stage, and the seconds they took."""
-    lines = (json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines())
+    lines = (json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     last = [line for line in lines if line["stage"] == "codec"][-1]
     return last["step"], last["time"]["seconds"]
 
@@ -171,15 +180,15 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 @contextmanager
-def _mortal(parent: int) -> Iterator[None]:
-    """End this process as a stop signal would, should its parent die; else it would train on unseen."""
+def _attached() -> Iterator[None]:
+    """End this process as a stop signal would, once its input ends: the parent asks for it, or died."""
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(1.0):
-            if os.getppid() != parent:
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
+        while os.read(0, 1):  # not through sys.stdin, whose lock would be held when the interpreter ends
+            continue
+        if not done.is_set():
+            signal.raise_signal(signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
     try:

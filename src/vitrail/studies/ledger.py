@@ -129,7 +129,7 @@ def _read(out: Path) -> Sweep | None:
     if not (out / FILE).exists():
         return None
     try:
-        tree = json.loads((out / FILE).read_text())
+        tree = json.loads((out / FILE).read_text(encoding="utf-8"))
         if tree["format"] != FORMAT:
             raise ModelError(f"{out / FILE} has format {tree['format']}, wants {FORMAT}; choose another --out")
         results = [Result(**{**cell, "scores": tuple(cell["scores"])}) for cell in tree["cells"]]

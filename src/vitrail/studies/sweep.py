@@ -81,14 +81,16 @@ def _fitting(plan: Plan, source: str) -> tuple[Plan, Origin]:
     @cache
     def spec(config: DataConfig) -> DataSpec:
         opened = open_source(source, config)
+        if opened.test is None and not config.heldout:
+            raise UsageError(f"data.heldout=0 leaves nothing of {source} to score a cell by; hold some out")
         stamps.add(digest(*(part.stamp for part in (opened.train, opened.test) if part is not None)))
         return DataSpec(shape=chosen_shape(opened.train.shapes, config), classes=opened.classes)
 
     def problem(cell: Cell) -> UsageError | None:
         recipe = cell.recipe
         assert recipe is not None
-        own = spec(recipe.data)
         try:
+            own = spec(recipe.data)
             budget.read(recipe.training.budget)
             check(fitted(recipe, own), own)
         except UsageError as error:

@@ -11,7 +11,7 @@ from vitrail.metrics.prdc import NEIGHBOURS
 from vitrail.model.model import Model
 
 FEW = 256  # samples drawn to look for copies where they are not compared as a set
-LOOKED = 1000  # samples that are compared with training pictures in pixels and latents
+LOOKED = 500  # samples that are compared with training pictures in pixels and latents
 PAIR = 2  # pictures that a covariance wants, and a mean over pairs
 
 

@@ -10,8 +10,9 @@ from pydantic import Field
 from vitrail.codecs.codebook import CodebookReport, report
 from vitrail.data.loader import in_order
 from vitrail.data.source import silent
-from vitrail.errors import DataError, UsageError
+from vitrail.errors import UsageError
 from vitrail.tasks._parameters import Data, Reported, Run
+from vitrail.tasks.evaluate import check_kind
 
 BLOCK = 256  # pictures in memory at a time
 
@@ -33,10 +34,7 @@ def codebook(
         raise UsageError(
             f"this model has no codebook: its bottleneck is {model.recipe.bottleneck.part()}, whose latents are continuous"
         )
-    if data.spec.channels != model.spec.channels:
-        raise DataError(
-            f"this model's pictures have {model.spec.channels} channels, the data's have {data.spec.channels}"
-        )
+    check_kind(model, data)
     wanted = min(len(data), limit or len(data))
     kept, done = [], 0
     for batch in in_order(data, min(BLOCK, wanted)):

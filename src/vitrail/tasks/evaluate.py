@@ -17,7 +17,7 @@ from vitrail.metrics.protocol import Score
 from vitrail.model.given import given
 from vitrail.model.model import Model
 from vitrail.networks.features import FeatureNet
-from vitrail.tasks._copies import copies_found, copy_scores, features_of, photocopier_scores, read
+from vitrail.tasks._copies import copies_found, copy_scores, evident_in, features_of, photocopier_scores, read
 from vitrail.tasks._drawn import Drawn, drawn
 from vitrail.tasks._likelihood import likelihood_scores, measure_of
 from vitrail.tasks._parameters import Computing, Data, Drawing, Features, Reported, Run, Seed, Training, chosen
@@ -37,7 +37,7 @@ class Evaluation:
     copies: dict[str, Copies] = field(
         default_factory=dict
     )  # in pixels, latents, features, where training pictures were given
-    notes: tuple[str, ...] = ()  # what was left out that the model could be asked for, and how
+    notes: tuple[str, ...] = ()  # what was left out and how to ask for it, and what to look at
 
     def __getitem__(self, metric: str) -> float:
         """The value of a metric. Raises KeyError where it was not measured."""
@@ -117,11 +117,15 @@ def evaluate(
     if searched is not None:
         more, found = _copied(model, real, fake, searched, data, features, seed, after(wanted + priced + count))
         scores += more
-    return Evaluation(tuple(scores), fake.seconds / count, found, notes)
+    return Evaluation(tuple(scores), fake.seconds / count, found, (*notes, *evident_in(found)))
 
 
 def check_kind(model: Model, data: Dataset) -> None:
-    """Raises DataError where pictures have other channels than the model's."""
+    """Raises DataError where pictures have other channels than the model's, or where there are none."""
+    if not len(data):
+        raise DataError(
+            "there is nothing to judge by: this part of the data has no pictures; give another part or other data"
+        )
     if data.spec.channels != model.spec.channels:
         raise DataError(
             f"this model's pictures have {model.spec.channels} channels, the data's have {data.spec.channels}"

@@ -88,7 +88,7 @@ def tell(folder: Path, finding: Finding) -> None:
     if str(finding) in map(str, read(folder)):
         return
     logger.warning("%s", finding)
-    with durable.storing(folder / FILE), (folder / FILE).open("a", encoding="utf-8") as file:
+    with durable.storing(folder / FILE), (folder / FILE).open("a", encoding="utf-8", newline="\n") as file:
         file.write(json.dumps(asdict(finding)) + "\n")
 
 

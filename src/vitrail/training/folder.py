@@ -85,7 +85,7 @@ def environment() -> dict[str, Any]:
 def _held(path: Path) -> dict[str, Any]:
     """recipe.json as it was written. Raises ModelError where it is damaged."""
     try:
-        held: dict[str, Any] = json.loads(path.read_text())
+        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         held["recipe"], held["data"]["fingerprint"], held["data"]["source"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is damaged ({type(error).__name__}); choose another --out") from None

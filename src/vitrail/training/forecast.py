@@ -10,10 +10,12 @@ from itertools import repeat
 from typing import Any
 
 from vitrail.codecs.codec import Codec
-from vitrail.data.dataset import Dataset
+from vitrail.data.dataset import Dataset, open_parts
 from vitrail.data.loader import Loader
-from vitrail.model.build import build_codec, build_prior, built
+from vitrail.data.source import Progress, silent
+from vitrail.model.build import build_codec, build_prior, built, check, fitted
 from vitrail.model.recipe import Recipe, Stage
+from vitrail.model.regularise import regularised
 from vitrail.model.weight import Ramp, current
 from vitrail.priors._prior import Prior
 from vitrail.training import budget, distributed, latents, precision
@@ -50,8 +52,11 @@ class Forecast:
         )
 
 
-def forecast(recipe: Recipe, data: Dataset) -> Iterator[Forecast]:
-    """For each stage of a recipe whose fields are all filled in. Raises what training would raise at its start."""
+def forecast(recipe: Recipe, source: str, reading: Progress = silent) -> Iterator[Forecast]:
+    """For each stage of a recipe on a source, without a run folder. Raises what training would raise at its start."""
+    data, _ = open_parts(source, recipe.data, progress=reading)
+    recipe = regularised(fitted(recipe, data.spec), len(data))
+    check(recipe, data.spec)
     spec, training = data.spec, recipe.training
     codec = build_codec(recipe, spec)
     prior = build_prior(recipe, spec, codec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -78,7 +78,7 @@ class Job:
     preview: Callable[[nn.Module, int], None] | None = None  # (averaged module in eval mode, step), first process only
     rival: Rival | None = None
     listen: Callable[[Mapping[str, Any]], None] | None = None  # called with every line of the log, first process only
-    heldout: Callable[[], Sequence[Any]] | None = None  # batches whose loss is watched
+    heldout: Any = None  # a batch whose loss is watched; None where there is none
     judged: tuple[str, ...] | None = None  # terms that the held-out loss is made of; None: all
     select: bool = False  # the weights of the best held-out loss are kept, and the stage ends early where it rises
 

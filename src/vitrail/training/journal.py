@@ -74,7 +74,7 @@ class Journal:
         self._close()
         with durable.storing(self.folder / "metrics.jsonl"):
             cut(self.folder / "metrics.jsonl", self.stage, step)
-            self.file = (self.folder / "metrics.jsonl").open("a")
+            self.file = (self.folder / "metrics.jsonl").open("a", encoding="utf-8", newline="\n")
             self.events = _event_writer(self.folder / "tensorboard" / self.stage, step)
 
     def write(self, line: Mapping[str, Any], histograms: Callable[[], Mapping[str, Tensor]] = dict) -> None:

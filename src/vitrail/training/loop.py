@@ -59,7 +59,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
         rival_net = ranks.average_gradients(job.rival.module) if job.rival else None
         clock = Clock(perf_counter(), state, config.batch)  # from here on the budget is spent
         validation = Validation(job, pupil.average, ranks, training.seed)
-        if state.step == 0 and validation.batches:
+        if state.step == 0 and validation.count:
             _validate(job, validation, autocast, pupil, state)
         telling = Telling(job, pupil, training, folder, ranks, clock, journal, state.seconds)
         store.save(pupil, state)  # at step 0, so that there is always one to go back to

@@ -6,12 +6,11 @@ Every stage finds what is already done in the run folder, so calling it again re
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -48,10 +47,10 @@ from vitrail.training.beginning import check_fit, take_over
 from vitrail.training.budget import Budget
 from vitrail.training.checkup import Checkup
 from vitrail.training.codec_step import JUDGED, CodecStep
+from vitrail.training.copying import look as look_for_copies
 from vitrail.training.distributed import Ranks
 from vitrail.training.findings import Finding
 from vitrail.training.folder import claimed, set_aside
-from vitrail.training.forecast import Forecast, forecast
 from vitrail.training.generator_step import GeneratorStep
 from vitrail.training.job import Finished, Job
 from vitrail.training.journal import Show
@@ -100,14 +99,6 @@ def train(
         return Run(recipe, data, heldout, out, ranks, stop, show, old).model()
 
 
-def foresee(recipe: Recipe, source: str, reading: Progress = silent) -> Iterator[Forecast]:
-    """What a recipe's budget will buy of each stage on this machine, without a run folder. Raises as `train` does."""
-    data, _ = open_parts(source, recipe.data, progress=reading)
-    recipe = regularised(fitted(recipe, data.spec), len(data))
-    check(recipe, data.spec)
-    yield from forecast(recipe, data)
-
-
 class Run:
     """One run under way."""
 
@@ -123,6 +114,7 @@ class Run:
         old: Model | None = None,
     ) -> None:
         self.recipe, self.data, self.heldout, self.old = recipe, data, heldout, old
+        self.shown = heldout if len(heldout) else data  # in previews
         self.out, self.ranks, self.stop, self.show = out, ranks, stop, show
 
     def model(self) -> Model:
@@ -166,8 +158,9 @@ class Run:
             self.ranks.first_does(partial(self.show_codebook, codec, checkup))
         if prior is not None:
             prior = self.prior_stage(prior, codec, second, used)
-        model = Model(recipe, spec, codec, prior).to("cpu")
-        self.ranks.first_does(partial(card.save, model, self.out, self.data))
+        model = Model(recipe, spec, codec, prior)
+        self.ranks.first_does(partial(look_for_copies, model, self.out, self.data, self.heldout))
+        self.ranks.first_does(partial(card.save, model.to("cpu"), self.out, self.data))
 
     def begin(self, old: Model, codec: Codec, prior: Prior | None) -> None:
         """Take over the old model's weights. On resume the checkpoints replace them."""
@@ -197,10 +190,10 @@ class Run:
         recipe, spec, config = self.recipe, self.data.spec, self.recipe.training.codec
         adversary, rival, weights = rivalry(recipe, spec)
         step = codec_step(recipe, spec, codec, adversary, weights)
-        draw = partial(preview.reconstructions, recipe, self.heldout)
+        draw = partial(preview.reconstructions, recipe, self.shown)
         if codec.encoder is None:
             assert prior is not None
-            draw = partial(preview.generated, recipe, self.heldout, prior)
+            draw = partial(preview.generated, recipe, self.shown, prior)
         shown, stream = self.preview("codec", draw), self.loader(config).stream
         job = Job(
             "codec",
@@ -213,7 +206,7 @@ class Run:
             shown,
             rival,
             checkup.hear,
-            (lambda: _listed(self.watched())) if codec.encoder is not None else None,
+            None if codec.encoder is None else self.watched(),
             JUDGED,
             select=recipe.training.select == "best" and rival is None,
         )
@@ -259,7 +252,7 @@ class Run:
         encoding costs nothing, from latents made as it goes.
         """
         recipe, config = self.recipe, self.recipe.training.prior
-        draw = partial(preview.samples, recipe, self.heldout, codec)
+        draw = partial(preview.samples, recipe, self.shown, codec)
         if not prior.trains:
             if prior.fits:
                 encoded = latents.read(self.latent_file, codec, prior.discrete)
@@ -286,7 +279,7 @@ class Run:
             allowed,
             len(self.data),
             shown,
-            heldout=lambda: _listed(seen),
+            heldout=seen,
             select=recipe.training.select == "best",
         )
         ended = loop.run(job, self.out, recipe.training, self.show)
@@ -316,7 +309,3 @@ class Run:
             draw(module, self.out / "samples" / f"{stage}_step_{step:06d}.png")
 
         return show
-
-
-def _listed(batch: Any) -> list[Any]:
-    return [] if batch is None else [batch]

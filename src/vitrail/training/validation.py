@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -27,18 +26,18 @@ APART = 17  # samples trained on per sample looked at: a look is a third of a st
 
 
 class Validation:
-    """Looks at the held-out samples of a job with the averaged weights."""
+    """Looks at the held-out batch of a job with the averaged weights."""
 
     def __init__(self, job: Job, average: Average, ranks: Ranks, seed: int) -> None:
         self.job, self.average, self.ranks = job, average, ranks
         self.seed = partial(seed_part, seed, f"{job.name} heldout", 0, device=ranks.device)
-        self.batches: Sequence[Any] = [onto(ranks.device, batch) for batch in job.heldout()] if job.heldout else ()
-        self.count = sum(size(batch) for batch in self.batches)
+        self.batch = None if job.heldout is None else onto(ranks.device, job.heldout)
+        self.count = 0 if job.heldout is None else size(job.heldout)
         self.cost = 0.0  # seconds of the last look
 
     def due(self, step: int, progress: Progress) -> bool:
         """Whether it is time to look again, after so many steps."""
-        if not self.batches:
+        if not self.count:
             return False
         every = math.ceil(APART * self.count * max(progress.rounds, 1) / self.job.config.batch)
         return step % every == 0
@@ -46,7 +45,7 @@ class Validation:
     def wanted(self, state: State, over: bool) -> bool:
         """Whether to look after this step, which may be the last; one that was refused is followed by no look."""
         due = over or self.due(state.step, state.validation)
-        return bool(self.batches) and not state.refused_in_row and due
+        return bool(self.count) and not state.refused_in_row and due
 
     def look(self, progress: Progress, autocast: Autocast) -> dict[str, float]:
         """Mean held-out "loss" and every term, with the weights as they count at the end of the stage."""
@@ -69,13 +68,8 @@ class Validation:
     def _round(self, module: Any, autocast: Autocast, number: int) -> dict[str, float]:
         """One pass over the held-out samples."""
         self.seed(first=number)
-        sums: dict[str, float] = {}
-        for batch in self.batches:
-            with autocast():
-                terms = module(batch).terms
-            judged = {name: term for name, term in terms.items() if self.job.judged is None or name in self.job.judged}
-            weights = {name: weight for name, weight in current(self.job.weights, 1.0).items() if name in judged}
-            numbers = {"loss": weigh(judged, weights)} | {name: term.float().mean() for name, term in terms.items()}
-            for name, value in read(numbers).items():
-                sums[name] = sums.get(name, 0.0) + value * size(batch)
-        return {name: total / self.count for name, total in sums.items()}
+        with autocast():
+            terms = module(self.batch).terms
+        judged = {name: term for name, term in terms.items() if self.job.judged is None or name in self.job.judged}
+        weights = {name: weight for name, weight in current(self.job.weights, 1.0).items() if name in judged}
+        return read({"loss": weigh(judged, weights)} | {name: term.float().mean() for name, term in terms.items()})

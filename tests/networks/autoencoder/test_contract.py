@@ -102,12 +102,24 @@ def test_blocks_of_conv_are_counted_level_by_level(
         assert (widths.count(8), widths.count(16)) == wanted
 
 
-def test_conv_wants_blocks_for_every_level() -> None:
-    with pytest.raises(ValueError, match="decoder_blocks counts 3 levels, widths has 2"):
-        conv.Config(widths=(8, 16), decoder_blocks=(1, 1, 1))
-    with pytest.raises(ValueError, match="blocks counts residual blocks, 0 or more for every level"):
-        conv.Config(blocks=(1, -1))
-    assert conv.Config(blocks=(0, 1)).fitted(DataSpec(shape=(1, 64, 64))).depths() == (0, 1, 1)
+def test_the_widths_of_conv_that_are_left_open_come_from_two_numbers() -> None:
+    config = conv.Config(finest=8, coarser=24)
+    assert config.fitted(DataSpec(shape=(1, 28, 28))).widths == (8, 24)
+    assert config.fitted(DataSpec(shape=(3, 64, 64))).widths == (8, 24, 24)
+    assert conv.Config().fitted(DataSpec(shape=(3, 32, 32))).widths == (64, 128)
+
+
+@pytest.mark.parametrize(("widths", "depths"), [((8,), (0,)), ((8, 8), (0, 1)), ((8, 8, 8), (0, 1, 1))])
+def test_the_last_number_of_blocks_holds_for_all_levels_beyond(
+    widths: tuple[int, ...], depths: tuple[int, ...]
+) -> None:
+    assert conv.Config(widths=widths, blocks=(0, 1)).depths() == depths
+
+
+@pytest.mark.parametrize("blocks", [-1, (1, -1), ()])
+def test_conv_refuses_blocks_that_cannot_be(blocks: int | tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="residual blocks are counted, 0 or more for every level"):
+        conv.Config(blocks=blocks)
 
 
 def test_attention_in_conv_lets_far_points_see_each_other() -> None:

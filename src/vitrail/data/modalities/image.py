@@ -14,6 +14,7 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
+from vitrail import durable
 from vitrail.data.modalities._decode import MAX_PIXELS, SUFFIXES, Header, decode, header, pixels
 from vitrail.data.modalities._tensor import as_tensor, to_uint8
 from vitrail.data.source import Pixels
@@ -71,7 +72,7 @@ def write(path: str | os.PathLike[str], x: Tensor, metadata: Mapping[str, str] |
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         Image.fromarray(array).save(beside, format="PNG", pnginfo=chunks)
-        beside.replace(path)
+        durable.put_in_place(beside, path)
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error

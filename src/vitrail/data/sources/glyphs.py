@@ -1,7 +1,8 @@
 """Letters and figures drawn from the fonts that matplotlib ships: an endless set, at any size, without a download.
 
-`glyphs` or `glyphs:5000` (training pictures). White on black, grey, 36 classes, each with a random turn, slant, size
-and place. Picture i is a pure function of i; the test part is drawn from other random numbers than the training part.
+`glyphs` or `glyphs:5000` (training pictures): 36 classes; `figures` or `figures:5000`: the ten figures alone. White on black, grey,
+each with a random turn, slant, size and place. Picture i is a pure function of i; the test part is drawn from other random
+numbers than the training part.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from vitrail.data.noise import GLYPHS, stream
 from vitrail.data.source import Part, Pixels, Progress, Source, digest, same_shape, silent
 from vitrail.errors import UsageError
 
-NAMES = ("glyphs",)
-CLASSES = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+CLASSES = {"glyphs": tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"), "figures": tuple("0123456789")}
+NAMES = tuple(CLASSES)
 SIZE = 32  # pixels, where the user gives none
 COUNT = 20_000  # training pictures, where the user gives no number; the test part has a tenth of them
 MOST = 10_000_000
@@ -31,15 +32,16 @@ CANVAS = 3  # drawn this many times larger, then reduced
 
 @dataclass(frozen=True)
 class Drawn:
-    """Draws picture i of a part; class i % 36."""
+    """Draws picture i of a part; its class is i modulo their number."""
 
     part: int  # 0 train, 1 test
     size: int
+    classes: tuple[str, ...] = CLASSES["glyphs"]
 
     def __call__(self, i: int, least: int | None = None) -> Pixels:
         rng = stream(0, GLYPHS, i, self.part)
         fonts = font_files()
-        return draw(CLASSES[i % len(CLASSES)], fonts[int(rng.integers(len(fonts)))], self.size, rng)
+        return draw(self.classes[i % len(self.classes)], fonts[int(rng.integers(len(fonts)))], self.size, rng)
 
 
 def accepts(text: str) -> bool:
@@ -48,20 +50,22 @@ def accepts(text: str) -> bool:
 
 def open(text: str, config: DataConfig, progress: Progress = silent) -> Source:
     """The set at `config.size`. Raises UsageError where what follows the colon is no number of pictures."""
-    _, colon, number = text.partition(":")
-    if colon and not (number.isdecimal() and len(CLASSES) <= int(number) <= MOST):
-        raise UsageError(f"'{text}': after the colon goes a number from {len(CLASSES)} to {MOST}")
+    name, colon, number = text.partition(":")
+    classes = CLASSES[name]
+    if colon and not (number.isdecimal() and len(classes) <= int(number) <= MOST):
+        raise UsageError(f"'{text}': after the colon goes a number from {len(classes)} to {MOST}")
     count, size = int(number or COUNT), config.size or SIZE
-    return Source(text, _part(0, count, size), _part(1, max(len(CLASSES), count // 10), size), CLASSES)
+    held = max(len(classes), count // 10)
+    return Source(text, _part(name, 0, count, size), _part(name, 1, held, size), classes)
 
 
-def _part(part: int, count: int, size: int) -> Part:
+def _part(name: str, part: int, count: int, size: int) -> Part:
     return Part(
         keys=tuple(f"{i:08d}" for i in range(count)),
-        labels=np.arange(count, dtype=np.int64) % len(CLASSES),
+        labels=np.arange(count, dtype=np.int64) % len(CLASSES[name]),
         shapes=same_shape(count, (size, size, 1)),
-        read=Drawn(part, size),
-        stamp=digest("glyphs", VERSION, str((part, size)), *(path.name for path in font_files())),
+        read=Drawn(part, size, CLASSES[name]),
+        stamp=digest(name, VERSION, str((part, size)), *(path.name for path in font_files())),
     )
 
 
@@ -90,7 +94,9 @@ def font_files() -> tuple[Path, ...]:
     import matplotlib  # lazily, it takes a while
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return tuple(sorted(path for path in folder.glob("*.ttf") if FAMILIES.match(path.stem)))
+    return tuple(
+        sorted((path for path in folder.glob("*.ttf") if FAMILIES.match(path.stem)), key=lambda path: path.name)
+    )
 
 
 @lru_cache(maxsize=1024)  # every letter of every font

@@ -1,4 +1,6 @@
-"""Pickled PyTorch checkpoints (.ckpt, .pt, .pth, .bin, .th) as .safetensors; the only folder that unpickles. Imports errors only.
+"""Pickled PyTorch checkpoints (.ckpt, .pt, .pth, .bin, .th) as .safetensors; the only folder that unpickles.
+
+Imports errors and durable only.
 
     python -m vitrail.interop.checkpoint weights.pth weights.safetensors
 
@@ -11,6 +13,7 @@ The pickle is read with `weights_only=True` in a child process that is thrown aw
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -18,6 +21,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from vitrail import durable
 from vitrail.errors import ModelError, UsageError
 
 SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".th")
@@ -31,12 +35,17 @@ def convert(source: Path, target: Path, ema: bool = False) -> None:
     """Write the tensors of a pickled state dict as .safetensors, in a child process.
 
     ema: the running averages of the weights, where the file has them.   Raises UsageError where `target` exists or is misnamed,
-    ModelError where `source` holds no named tensors, or anything that is not data.
+    ModelError where `source` holds no named tensors, or anything that is not data, or where the system cannot confine the child.
     """
     if target.suffix != ".safetensors" or target.exists():
         raise UsageError(f"wants a new file that ends in .safetensors, got {target}")
     if not source.is_file():
         raise ModelError(f"no checkpoint at {source}")
+    if importlib.util.find_spec("resource") is None:  # Windows
+        raise ModelError(
+            f"{source} is a pickle, and this system cannot limit a process that reads one; "
+            "turn it into .safetensors with `vitrail import` on Linux or macOS"
+        )
     beside = target.with_name(f"{target.name}.unfinished")
     seconds = SECONDS + source.stat().st_size // BYTES_PER_SECOND
     command = [sys.executable, "-I", "-c", START.format(path=_path()), str(source), str(beside), str(seconds)]
@@ -54,7 +63,7 @@ def convert(source: Path, target: Path, ema: bool = False) -> None:
     if child.returncode:
         beside.unlink(missing_ok=True)
         _raise(source, child.returncode, child.stderr.decode(errors="replace"), seconds)
-    beside.rename(target)
+    durable.put_in_place(beside, target)
 
 
 def _path() -> list[str]:
@@ -65,7 +74,7 @@ def _path() -> list[str]:
 
 def _raise(source: Path, code: int, said: str, seconds: int) -> None:
     """What became of the child, as an error: it answers with JSON on its last line unless it was killed."""
-    if code == -signal.SIGXCPU:
+    if code < 0 and code == -getattr(signal, "SIGXCPU", 0):
         raise ModelError(f"{source} is refused: reading it takes more than {seconds} s of processor time")
     if code < 0:
         raise ModelError(f"{source} is refused: reading it ended by signal {-code}; the file is damaged or hostile")

@@ -51,7 +51,7 @@ def _limit(kind: int, value: int, grace: int = 0) -> None:
 def _mapped() -> int | None:
     """Bytes of address space in use, most of it torch's libraries; None where the system does not tell."""
     statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else None
+    return int(statm.read_text(encoding="ascii").split()[0]) * resource.getpagesize() if statm.exists() else None
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:

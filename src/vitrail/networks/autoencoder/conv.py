@@ -11,10 +11,9 @@ Source: residual blocks of He et al. 2016 in pre-activation order, group norm of
 from __future__ import annotations
 
 import math
-from typing import Self
 
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from vitrail.networks.convolution import (
@@ -42,9 +41,11 @@ class Config(PartConfig):
     widths: tuple[int, ...] | None = Field(
         None,
         min_length=1,
-        description="channels of each level, finest first; each level halves. None: 64, 128, 128 and so on, as many as "
-        "bring the latent to at most 8 points a side, 16 where the data has more than 64",
+        description="channels of each level, finest first; each level halves. None: `finest`, `coarser`, `coarser` and so "
+        "on, as many as bring the latent to at most 8 points a side, 16 where the data has more than 64",
     )
+    finest: int = Field(64, ge=1, description="channels of the finest level, where `widths` is None")
+    coarser: int = Field(128, ge=1, description="channels of every other level, where `widths` is None")
     blocks: Blocks = Field(
         2,
         description="residual blocks per level, of the encoder and of the decoder; a list: level by level, finest first",
@@ -58,17 +59,13 @@ class Config(PartConfig):
     attention: bool = Field(False, description="one self-attention at the coarsest level")
     dropout: float = Field(0.0, ge=0, lt=1, description="inside the residual blocks")
 
-    @model_validator(mode="after")
-    def _blocks_for_every_level(self) -> Self:
-        for name, blocks in (("blocks", self.blocks), ("decoder_blocks", self.decoder_blocks)):
-            listed = blocks if isinstance(blocks, tuple) else (blocks or 0,)
-            if not listed or min(listed) < 0:
-                raise ValueError(f"{name} counts residual blocks, 0 or more for every level, got {blocks}")
-            if self.widths is not None and isinstance(blocks, tuple) and len(blocks) != len(self.widths):
-                raise ValueError(
-                    f"{name} counts {len(blocks)} levels, widths has {len(self.widths)}; name one for each"
-                )
-        return self
+    @field_validator("blocks", "decoder_blocks")
+    @classmethod
+    def _none_is_negative(cls, blocks: Blocks | None) -> Blocks | None:
+        listed = blocks if isinstance(blocks, tuple) else (blocks or 0,)
+        if not listed or min(listed) < 0:
+            raise ValueError(f"residual blocks are counted, 0 or more for every level, got {blocks}")
+        return blocks
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -88,10 +85,10 @@ class Config(PartConfig):
         largest = max(spec.space, default=1)
         most = FINE if largest > LARGE else COARSE
         halvings = max(0, math.ceil(math.log2(largest / self.patch / most)))
-        return self.model_copy(update={"widths": (64, *(128,) * halvings)})
+        return self.model_copy(update={"widths": (self.finest, *(self.coarser,) * halvings)})
 
     def depths(self, decoder: bool = False) -> tuple[int, ...]:
-        """Residual blocks of each level, finest first. A list that is too short for the levels goes on with its last number."""
+        """Residual blocks of each level, finest first."""
         blocks = self.decoder_blocks if decoder and self.decoder_blocks is not None else self.blocks
         listed = (blocks,) if isinstance(blocks, int) else blocks
         return (*listed, *listed[-1:] * len(self.levels))[: len(self.levels)]

@@ -80,7 +80,7 @@ def fill(net: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
 def _described(folder: Path) -> FeatureNet:
     """The untrained net that a folder's config.json describes."""
     try:
-        tree = json.loads((folder / CONFIG).read_text())
+        tree = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         settings = dict(tree["net"])
         if tree["format"] != FORMAT or settings.pop("name") != "small":
             raise ModelError(f"{folder} holds a feature net of another format; this vitrail reads format {FORMAT}")

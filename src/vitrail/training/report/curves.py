@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vitrail.metrics import codebook
 from vitrail.objectives.adversarial._adversarial import ANSWERS, Adversarial
@@ -71,15 +71,16 @@ def codebook_use(facts: Facts) -> Chart | None:
 
 
 def _loss(facts: Facts, lines: list[Line]) -> Chart | None:
-    """The loss and, where it is made of several, its unweighted terms; None where it was never finite."""
+    """The loss, that of held-out samples and, where it is made of several, its unweighted terms; None where it was never finite."""
     names = sorted({name for line in lines for name in line["terms"]} - set(GAME))
     terms = tuple(curve for name in names if (curve := _curve(lines, f"terms.{name}")))
-    total = _curve(lines, "loss")
+    total, held = _curve(lines, "loss"), _curve(lines, "heldout.loss")
     if total is None:
         return None
+    both = (total,) if held is None else (total, replace(held, name="held-out loss"))
     if names == ["nats"] and facts.latent.size:
-        return Chart("Surprise of the prior", (total,), "nats per code", levels=_without_context(facts))
-    return Chart("Loss", (total, *terms) if len(terms) > 1 else (total,), log=True)
+        return Chart("Surprise of the prior", both, "nats per code", levels=_without_context(facts))
+    return Chart("Loss", (*both, *terms) if len(terms) > 1 else both, log=True)
 
 
 def _game(lines: list[Line]) -> Iterator[Chart]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 from vitrail.model.recipe import SLOTS, Recipe
-from vitrail.training.report import charts, codebook, curves, numbers, pictures
+from vitrail.training.report import charts, codebook, copies, curves, numbers, pictures
 from vitrail.training.report.facts import STAGES, Facts
 from vitrail.training.report.markup import Html, join, table, tag
 from vitrail.training.report.pictures import Grid
@@ -106,6 +106,7 @@ IN_ORDER = (
     codebook.findings,
     key_numbers,
     newest,
+    copies.section,
     over_time,
     training,
     codebook.section,
@@ -191,7 +192,7 @@ def _by_python(facts: Facts, out: str) -> str:
         "import json, pathlib, vitrail",
         "from vitrail.model.recipe import parse",
         "",
-        f'told = json.loads(pathlib.Path({facts.shown_path!r}, "recipe.json").read_text())',
+        f'told = json.loads(pathlib.Path({facts.shown_path!r}, "recipe.json").read_text(encoding="utf-8"))',
         f'vitrail.train(parse(told["recipe"]), data={facts.source!r}, out={out!r}{begun})',
     ]
     return "\n".join(lines)
