@@ -7,8 +7,9 @@ BIN    := $(VENV)/bin
 RUN    ?= runs/demo
 BUDGET ?= 80s
 SETTINGS ?=
-# A net that two slow cores train in a minute: 4x4 codes for 32x32 pictures.
-DEMO   := --set network.patch=4 --set network.finest=64 --set prior.width=192
+# A net that two slow cores train in little more than a minute: 4x4 codes for 32x32 pictures.
+DEMO   := --set network.patch=4 --set network.widths=[64,128] --set data.augment=0 --set training.prior.batch=32 \
+	--set prior.width=192 --set training.share=0.55
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
 
@@ -18,8 +19,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --dura
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-demo: $(VENV)/.core  ## train a VQ-VAE and its prior on letters and figures, then look at what they learnt
-	$(BIN)/vitrail train vqvae --data glyphs --out $(RUN) --budget $(BUDGET) --require-learnt $(DEMO) $(SETTINGS)
+demo: $(VENV)/.core  ## train a VQ-VAE and its prior on drawn figures, then look at what they learnt
+	$(BIN)/vitrail train vqvae --data figures:12000 --out $(RUN) --budget $(BUDGET) --require-learnt $(DEMO) $(SETTINGS)
 	@echo "Originals over reconstructions, samples, curves: $(RUN)/report.html, $(RUN)/samples/"
 
 test: $(VENV)/.test  ## the tests, without the slow ones

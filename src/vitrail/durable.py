@@ -51,6 +51,21 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def occupied(folder: Path) -> bool:
+    """Whether a process keeps others out of a folder, see `alone`. Raises OSError where the lock may not be opened."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with alone(folder):
+            return False
+    except UsageError:
+        return True
+    except OSError as error:
+        if error.errno == errno.EROFS:  # nobody writes there
+            return False
+        raise
+
+
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder of files so that it appears at once and complete; one of that name is replaced. Raises OSError."""
     beside = path.with_name(path.name + BESIDE)

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from vitrail import catalog
+from vitrail import catalog, durable
 from vitrail.errors import Interrupted, UsageError
 from vitrail.model.recipe import Recipe, override, read_settings
 from vitrail.training import report
@@ -185,6 +185,16 @@ def test_interrupted_run_says_how_far_it_is(whole: Path) -> None:
     _put(whole / "status.json", {"stage": "codec", "step": 1234, "progress": 0.25, "state": "interrupted"})
     text = _written(whole)
     assert "The codec stage is at step 1,234, 25% of its budget. The same command resumes it." in text
+
+
+@pytest.mark.parametrize("told", ["running", "finished", "interrupted"])
+def test_a_run_whose_process_is_gone_is_not_running(whole: Path, told: str) -> None:
+    (whole / "model" / "config.json").unlink()
+    _put(whole / "status.json", {"stage": "codec", "step": 1234, "progress": 0.25, "state": told})
+    assert "The same command resumes it." in _written(whole)
+    with durable.alone(whole):
+        at_work = "The same command resumes it." not in _written(whole)
+    assert at_work == (told != "interrupted")
 
 
 def test_loss_that_was_never_finite(whole: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,6 @@ def folder_of(path: Path) -> Path | None:
 def recipe_of(run: Path) -> dict[str, Any]:
     """recipe.json: the printed recipe, and the data's source, fingerprint and shape."""
     return _read(run / "recipe.json")
-
-
-def status_of(run: Path) -> Mapping[str, Any] | None:
-    """status.json; None before the first step."""
-    return _read(run / "status.json") if (run / "status.json").is_file() else None
 
 
 def _read(path: Path) -> dict[str, Any]:

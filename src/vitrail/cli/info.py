@@ -19,6 +19,7 @@ from vitrail.errors import ModelError
 from vitrail.model import folder
 from vitrail.model.model import Model
 from vitrail.model.recipe import SLOTS
+from vitrail.training import status
 from vitrail.training.progress import duration
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder or a model folder")]
@@ -29,7 +30,7 @@ def info(run: Run) -> Answer:
     home = _run.folder_of(run)
     facts: dict[str, Any] = {"run": run}
     if home is not None:
-        facts |= {"data": _run.recipe_of(home).get("data"), "status": _run.status_of(home)}
+        facts |= {"data": _run.recipe_of(home).get("data"), "status": status.read(home)}
     try:
         facts |= about(folder.load(run))
     except ModelError:
@@ -60,7 +61,7 @@ def about(model: Model) -> dict[str, Any]:
 
 def _rows(facts: Mapping[str, Any]) -> dict[str, str]:
     """The same for a person."""
-    recipe, data, status = facts["recipe"], facts.get("data"), facts.get("status")
+    recipe, data, where = facts["recipe"], facts.get("data"), facts.get("status")
     rows = {"recipe": recipe["name"], **{slot: recipe[slot]["name"] for slot in SLOTS if recipe.get(slot)}}
     rows |= _sampling(recipe)
     if read := recipe["data"].get("captions"):
@@ -70,8 +71,8 @@ def _rows(facts: Mapping[str, Any]) -> dict[str, str]:
         rows["data"] = f"{data['source']} (fingerprint {data['fingerprint']})"
     if "latent" in facts:
         rows |= _sizes(facts)
-    if status:
-        rows["training"] = _training(status)
+    if where:
+        rows["training"] = _training(where)
     return rows
 
 
@@ -99,10 +100,15 @@ def _sizes(facts: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _training(status: Mapping[str, Any]) -> str:
-    eta = status.get("eta_seconds")
-    left = f", {duration(eta)} left of this stage" if status.get("state") == "running" and eta is not None else ""
-    return f"{status.get('state')}: {status.get('stage')}, step {status.get('step')}, {status.get('progress') or 0:.0%}{left}"
+def _training(where: Mapping[str, Any]) -> str:
+    state, eta = where["state"], where.get("eta_seconds")
+    if "stage" not in where:
+        said = f"{state}, before the first step"
+    else:
+        said = f"{state}: {where['stage']}, step {where.get('step')}, {where.get('progress') or 0:.0%}"
+    if state == "running" and eta is not None:
+        return f"{said}, {duration(eta)} left of this stage"
+    return said if state in ("running", "finished") else f"{said}; the same `vitrail train` command goes on from there"
 
 
 def _weights(module: nn.Module) -> int:

@@ -3,7 +3,8 @@
 Writes sample_00000.png and so on, numbered as the samples are, and grid.png with the first 256. Each file says in a
 text chunk how it came to be. The same command writes the same bytes, whatever else was drawn with it. Of a condition,
 which a model wants whose recipe has one, the grid shows what the model was given first. Where training found that samples are
-copies of training pictures, a line on standard error says so. Files that vitrail did not write are replaced only with --overwrite.
+copies of training pictures, a line on standard error says so.
+Files that vitrail did not write are replaced only with --overwrite.
 
     vitrail sample runs/fashion -n 64 --label Sandal --out dreams/
     vitrail sample runs/textures --size 256x512 --out large/

@@ -5,6 +5,7 @@ What a folder claims is checked against what its own recipe builds - names, shap
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import struct
@@ -99,12 +100,17 @@ def _find(path: Path) -> Path:
             return folder
     if not path.exists():
         raise ModelError(f"no model at '{path}': there is no such folder")
-    hint = (
-        "training has not finished; run the same `vitrail train` command again"
-        if (path / "recipe.json").exists()
-        else "config.json is missing"
-    )
-    raise ModelError(f"no model in '{path}': {hint}")
+    raise ModelError(f"no model in '{path}': {_why_none(path)}")
+
+
+def _why_none(path: Path) -> str:
+    """Why a folder holds no model, and what to do."""
+    if not (path / "recipe.json").exists():
+        return "config.json is missing"
+    with contextlib.suppress(OSError):  # a lock that may not be opened tells nothing
+        if durable.occupied(path):
+            return "a process is training it at the moment; wait until it has finished"
+    return "training has not finished; run the same `vitrail train` command again"
 
 
 def _config(folder: Path) -> dict[str, Any]:

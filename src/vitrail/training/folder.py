@@ -19,6 +19,7 @@ from vitrail.data import made
 from vitrail.data.dataset import Dataset
 from vitrail.errors import ModelError, UsageError
 from vitrail.model.recipe import Recipe
+from vitrail.training import status
 
 PACKAGES = ("vitrail", "torch", "numpy", "pydantic", "safetensors", "pillow", "scikit-learn")
 
@@ -50,6 +51,8 @@ def claimed(
         told["data"] |= {"place": made.place(where)} if where.exists() else {}
         if path.exists():
             _compare(folder, _held(path), told)
+            if not (folder / "model" / "config.json").exists():
+                status.resume(folder)
         else:
             _write(folder, "recipe", told)
         if not (folder / "environment.json").exists():

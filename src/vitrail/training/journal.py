@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vitrail import durable
 from vitrail.errors import Interrupted
+from vitrail.training import status
 
 BEAT = 0.2  # seconds between two moments shown
 HISTOGRAMS = 10.0  # seconds between two histograms, each of which takes some kilobytes
@@ -46,7 +47,7 @@ class Journal:
 
     def __init__(self, folder: Path, stage: str, step: int, writes: bool, show: Show | None) -> None:
         self.folder, self.stage, self.writes, self.show = folder, stage, writes, show
-        self.shown_at = -math.inf
+        self.shown_at, self.started = -math.inf, status.now()
         self.moment = Moment(stage, step, 0.0, math.nan, 0.0, math.nan)
         self.file: IO[str] | None = None
         self.events: Any = None
@@ -85,7 +86,7 @@ class Journal:
         if self.file is None:
             return
         with durable.storing(self.folder / "metrics.jsonl"):
-            self.file.write(json.dumps(_without_nan(line)) + "\n")
+            self.file.write(json.dumps(status.without_nan(line)) + "\n")
             self.file.flush()
             if self.events:
                 for name, value in _flat(line):
@@ -124,7 +125,7 @@ class Journal:
             self.show(moment)
 
     def _write_status(self, state: str) -> None:
-        write_status(self.folder, {**asdict(self.moment), "state": state})
+        status.write(self.folder, {**asdict(self.moment), "state": state, "started": self.started})
 
     def _close(self) -> None:
         for open_file in (self.file, self.events):
@@ -132,12 +133,6 @@ class Journal:
                 with contextlib.suppress(OSError):  # what was lost is cut and written again on resume
                     open_file.close()
         self.file = self.events = None
-
-
-def write_status(folder: Path, fields: Mapping[str, Any]) -> None:
-    """Replace status.json at once; adds this process's id. Raises OSError."""
-    content = json.dumps(_without_nan({**fields, "pid": os.getpid()}), indent=1)
-    durable.write_file(folder / "status.json", content.encode())
 
 
 def cut(path: Path, stage: str, step: int) -> None:
@@ -176,10 +171,3 @@ def _flat(line: Mapping[str, Any]) -> list[tuple[str, float]]:
         elif isinstance(value, float):
             flat.append((name, value))
     return flat
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: null."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

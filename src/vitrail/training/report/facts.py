@@ -20,6 +20,7 @@ from vitrail.metrics import codebook
 from vitrail.metrics.protocol import Score
 from vitrail.model.build import build_codec, build_prior
 from vitrail.model.recipe import Recipe, parse
+from vitrail.training import status
 from vitrail.types import DataSpec, LatentSpec
 
 STAGES = ("codec", "prior")
@@ -36,7 +37,7 @@ class Facts:
     source: str  # of the data, as the user wrote it
     spec: DataSpec
     environment: dict[str, Any]
-    status: dict[str, Any]
+    status: dict[str, Any]  # see `training.status.read`
     lines: dict[str, list[Line]]  # by stage
     scores: tuple[Score, ...]
     quarantine: tuple[Quarantined, ...]
@@ -123,7 +124,7 @@ def read(run: Path) -> Facts:
         source=told["data"]["source"],
         spec=DataSpec.model_validate(data),
         environment=_json(run / "environment.json", {}),
-        status=_json(run / "status.json", {}),
+        status=status.read(run),
         lines={stage: [line for line in lines if line["stage"] == stage] for stage in STAGES},
         scores=tuple(_scores(_json(run / "evaluation.json", []))),
         quarantine=tuple(Quarantined(**fault) for fault in _json(run / "quarantine.json", [])),

@@ -79,9 +79,9 @@ def _state(known: Facts) -> Html:
         return Html("")
     status = known.status
     where = "No step has been reported yet."
-    if status:
+    if "stage" in status:
         where = f"The {status['stage']} stage is at step {status['step']:,}, {status['progress']:.0%} of its budget."
-    going_on = status.get("state") in ("running", "finished")  # of a stage; the run goes on with the next one
+    going_on = status["state"] == "running"
     advice = "This page shows the run as it was when it was written." if going_on else "The same command resumes it."
     return tag("p", tag("strong", "This run is not finished. "), f"{where} {advice}", class_="note")
 
