@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,9 +17,11 @@ import pytest
 import typer.main
 from PIL import Image
 
+from vitrail import durable
 from vitrail.cli import _output, app
 from vitrail.cli._output import READ
 from vitrail.data.modalities import image
+from vitrail.networks.features import packed, small
 
 Vitrail = Callable[..., Any]  # the fixture of conftest.py
 
@@ -343,3 +346,108 @@ def test_a_pipe_among_the_files_is_never_replaced(vitrail: Vitrail, model: Path,
     ran = vitrail("sample", model, "-n", 1, "--out", tmp_path, "--overwrite")
     assert ran.code == 2
     assert stat.S_ISFIFO((tmp_path / "grid.png").stat().st_mode)
+
+
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a folder read-only, also for the superuser, who may write anywhere."""
+
+    def make(folder: Path) -> None:
+        allowed = os.access
+
+        def access(path: Path, mode: int) -> bool:
+            return not (mode & os.W_OK and Path(path).is_relative_to(folder)) and allowed(path, mode)
+
+        monkeypatch.setattr("vitrail.cli._output.os.access", access)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        (("evaluate", "RUN", "--data", "digits"), "give --out FILE"),
+        (("codebook", "RUN", "--data", "digits"), "give --out DIR"),
+        (("sample-sweep", "RUN", "--data", "digits", "--features", "NET", "--over", "top_k=1,2"), "give --out DIR"),
+        (
+            ("sample-sweep", "RUN", "--data", "digits", "--features", "NET", "--over", "top_k=1,2", "--out", "OTHER"),
+            "--no-store",
+        ),
+        (("sample", "RUN", "--out", "RUN/../drawn"), "name another place"),
+        (("encode", "RUN", "digits", "--out", "RUN/../codes.npz"), "name another place"),
+    ],
+)
+def test_a_place_that_is_read_only_is_told_before_anything_is_computed(
+    vitrail: Vitrail,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read_only: Callable[[Path], None],
+    command: tuple[str, ...],
+    advice: str,
+) -> None:
+    run = Path(shutil.copytree(model, tmp_path / "fixed" / "run"))
+    (tmp_path / "net").mkdir()
+    for name, content in packed(small.Config(width=4, stages=1).build(), {}).items():
+        (tmp_path / "net" / name).write_bytes(content)
+    stands = {"RUN": str(run), "NET": str(tmp_path / "net"), "OTHER": str(tmp_path / "other")}
+    read_only(tmp_path / "fixed")
+    monkeypatch.setattr("vitrail.data.dataset.open_source", lambda *_: pytest.fail("pictures were read"))
+    before = tree(tmp_path)
+    ran = vitrail(*(stands.get(word, word.replace("RUN", str(run))) for word in command))
+    assert ran.code == 2, ran.err
+    assert "is read-only; " in ran.err
+    assert advice in ran.err
+    assert tree(tmp_path) == before
+
+
+def full(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """From now on the disk is full for files of these names."""
+    write = durable.write_file
+
+    def refusing(path: Path, content: bytes, through: bool = False) -> None:
+        if path.name in names:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, content, through)
+
+    monkeypatch.setattr(durable, "write_file", refusing)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("evaluate", "evaluation.json"), ("codebook", "codebook.json"), ("codebook", "atlas.png")],
+)
+def test_what_cannot_be_written_is_printed_all_the_same(
+    vitrail: Vitrail,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    command: str,
+    name: str,
+) -> None:
+    run = Path(shutil.copytree(model, tmp_path / "run"))
+    words = (command, run, "--data", "digits", "--limit", 20)
+    wanted = vitrail(*words, "--json").facts
+    full(monkeypatch, name)
+    monkeypatch.setattr(
+        durable, "put_in_place", lambda beside, path: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
+    ran = vitrail(*words, "--json")
+    assert ran.code == 1
+    key = "scores" if command == "evaluate" else "levels"
+    assert ran.facts[key] == wanted[key]
+    assert any("is not written: No space left" in line for line in caplog.messages)
+    shown = vitrail(*words)
+    assert shown.code == 1
+    assert ("psnr" if command == "evaluate" else "perplexity") in shown.out
+
+
+def test_scores_after_training_are_printed_although_they_cannot_be_written(
+    vitrail: Vitrail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full(monkeypatch, "evaluation.json")
+    small = ("--budget", "1 steps", "--set", "prior=null", "--set", "network.widths=[8]")
+    ran = vitrail("train", "vqvae", "--data", "glyphs:100", *small, "--out", tmp_path / "run")
+    assert "psnr" in ran.out
+    assert any("evaluation.json is not written: No space left on device" in line for line in caplog.messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vitrail import catalog
+from vitrail import catalog, durable
 from vitrail.model.recipe import override
 from vitrail.studies import child
 from vitrail.studies.child import Job
@@ -44,6 +45,22 @@ def test_it_trains_scores_and_tells(tmp_path: Path) -> None:
     assert (outcome.state, outcome.error, outcome.steps) == ("finished", "", 2)
     assert {score["metric"] for score in outcome.scores} >= {"psnr", "bits_per_pixel", "codebook_usage"}
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["scores"] == list(outcome.scores)
+
+
+def test_scores_reach_the_sweep_where_the_cell_cannot_keep_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = durable.write_file
+
+    def full(path: Path, content: bytes, through: bool = False) -> None:
+        if path.name == "evaluation.json":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, content, through)
+
+    monkeypatch.setattr(durable, "write_file", full)
+    outcome = child.guarded(job(tmp_path / "run", "2 steps"))
+    assert (outcome.state, {score["metric"] for score in outcome.scores} >= {"psnr"}) == ("finished", True)
+    assert any("evaluation.json is not written: No space left" in line for line in caplog.messages)
 
 
 def test_a_stop_is_passed_on_and_leaves_a_checkpoint(tmp_path: Path) -> None:

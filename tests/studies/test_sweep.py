@@ -18,7 +18,7 @@ from vitrail import catalog, durable
 from vitrail.data.loader import Loader, Positions
 from vitrail.errors import Interrupted, ModelError, UsageError
 from vitrail.networks.features import packed, small
-from vitrail.studies import child
+from vitrail.studies import child, ledger
 from vitrail.studies import sweep as study
 from vitrail.studies.child import Job, Outcome
 from vitrail.studies.grid import Plan, axis, planned
@@ -211,6 +211,24 @@ def test_an_error_in_a_part_is_a_failed_cell(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(child, "evaluate", broken)
     assert "out of memory" in run(plan("bottleneck.size=8"), tmp_path / "s", work=here).unfinished[0].error
+
+
+def test_scores_that_cannot_be_stored_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = ledger.write
+
+    def full(found: Sweep) -> None:
+        if any(each.scores for each in found.results.values()):
+            raise Interrupted("cannot write sweep.json: no space left on device")
+        write(found)
+
+    monkeypatch.setattr(ledger, "write", full)
+    with pytest.raises(Interrupted, match="no space"):
+        run(plan("bottleneck.size=4"), tmp_path, work=made)
+    (told,) = [line for line in caplog.messages if "not stored" in line]
+    assert "bottleneck.size=4" in told
+    assert "psnr" in told
 
 
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def _apart(out: Path, given: Sequence[Given], passed_over: bool) -> None:
             continue  # the same command again, with the run's own recipe.json for --config
         if relation:
             raise UsageError(f"--out {out} {relation} {each.name} {each.path}, which is only read; name a place apart")
+    for each in given:
         if each.metavar in RUNS and home is None and not passed_over and _learnt_from(each.path, out):
             raise UsageError(
                 f"--out {out} lies in the data that {each.path} was trained on, where it would count as data; "

@@ -14,7 +14,7 @@ BESIDE_SWEEP = ("cells", "table.md", ".lock")
 # What runs and sweeps keep in their folders for themselves.
 FOLDERS = ("model", "checkpoints", "samples", "latents", "averages", "tensorboard", "cells")
 FILES = ("recipe.json", "environment.json", "metrics.jsonl", "status.json", "quarantine.json", "findings.jsonl")
-OTHERS = ("report.html", "sweep.json", "table.md", ".lock")
+OTHERS = ("copies.json", "report.html", "sweep.json", "table.md", ".lock")
 PARTS = (*FOLDERS, *FILES, *OTHERS)
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from vitrail import durable
-from vitrail.errors import ModelError, UsageError
+from vitrail.errors import Interrupted, ModelError, UsageError
 from vitrail.studies.grid import Cell, Plan, shown
 
 FORMAT = 1
 FILE = "sweep.json"
 MISSING = "unset"
 WEIGHTS = "weights"  # by which a study of a trained model knows it
+
+logger = logging.getLogger(__name__)
 
 State = Literal["waiting", "running", "finished", "failed", "interrupted"]
 
@@ -101,6 +104,18 @@ def claimed(out: Path, plan: Plan, origin: Origin) -> Iterator[Sweep]:
         if earlier is not None:
             _compare(earlier, plan, origin)
         yield _joined(out, plan, origin, earlier)
+
+
+@contextlib.contextmanager
+def telling(results: Iterable[Result]) -> Iterator[None]:
+    """Tell the scores of these cells where they cannot be stored inside the block: they took long to measure."""
+    try:
+        yield
+    except Interrupted:
+        for each in results:
+            scores = ", ".join(f"{score['metric']} {score['value']}" for score in each.scores)
+            logger.warning("measured, but not stored: %s: %s", each.told, scores or each.error or each.state)
+        raise
 
 
 def write(sweep: Sweep) -> None:

@@ -116,9 +116,12 @@ def sweep(
             if real is None:
                 count = min(len(data), judge.limit or len(data))
                 real = seen(model, data, judge.net, count, lambda done: None, reconstruct=False)
-            found = found.noted(_tried(model, cell, held, judge, data, real))
-            ledger.write(found)
-        write(found)
+            result = _tried(model, cell, held, judge, data, real)
+            found = found.noted(result)
+            with ledger.telling([result]):
+                ledger.write(found)
+        with ledger.telling(found.results.values()):
+            write(found)
         return found
 
 

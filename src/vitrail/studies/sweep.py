@@ -67,8 +67,10 @@ def sweep(
             job = Job(cell.recipe.printed(), source, str(out / held.folder), str(features) if features else None)
             started = time.perf_counter()
             outcome = work(job, stop)
-            found = found.noted(_after(held, outcome, time.perf_counter() - started))
-            _write(found)
+            result = _after(held, outcome, time.perf_counter() - started)
+            found = found.noted(result)
+            with ledger.telling([result]):
+                _write(found)
             if outcome.state == "interrupted":
                 raise Interrupted(f"cell {i + 1} of {len(plan.cells)} ({cell.told}): {outcome.error}")
         return found
