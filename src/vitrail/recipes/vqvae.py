@@ -24,7 +24,7 @@ def recipe() -> Recipe:
         network=conv.Config(finest=32, blocks=(0, 1), decoder_blocks=1),
         bottleneck=vq.Config(size=512, channels=16),
         reconstruction=mse.Config(),
-        prior=autoregressive.Config(width=256, depth=4, heads=4, sampling=autoregressive.Settings(guidance=2.0)),
+        prior=autoregressive.Config(width=160, depth=4, heads=4, sampling=autoregressive.Settings(guidance=2.0)),
         weights={"commitment": 0.25},
         training=Training(
             budget="20 epochs",
