@@ -83,6 +83,7 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
                 state.take(numbers)
             job.module.after_step()
             pupil.clear()
+            stepped = perf_counter()
             state.step, state.seconds = state.step + 1, seconds
             over = budget.progress(state.step, state.step * config.batch, seconds + ahead) == 1
             state.finished = over and not state.refused_in_row  # the last step proves that the weights are good
@@ -95,10 +96,12 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
                 store.keep(pupil, state)
             progress = 1.0 if state.finished else budget.progress(state.step, state.step * config.batch, seconds)
             telling.tell(state, used, progress, numbers["loss"], looks)
+            state.aside += perf_counter() - stepped
             sound = state.refused_in_row < guard.TOLERATED
             if sound and (state.finished or stopped or (store.due(state) and not state.refused_in_row)):
                 journal.sync()
                 sound = store.save(pupil, state)
+                state.aside += store.cost
             if not sound:
                 state = guard.rolled_back(job.name, state, store.go_back(pupil, state))
                 batches = job.batches(state.step)

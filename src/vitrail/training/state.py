@@ -50,6 +50,7 @@ class State:
 
     step: int = 0  # steps done, refused ones included
     seconds: float = 0.0  # spent so far
+    aside: float = 0.0  # of them on looks at held-out samples, lines of the log, previews and checkpoints
     refused: int = 0  # steps whose loss or gradient was not finite
     refused_in_row: int = 0
     rollbacks: int = 0

@@ -106,7 +106,11 @@ class Clock:
             group: {name.partition(".")[2]: value for name, value in means.items() if name.startswith(f"{group}.")}
             for group in ("terms", "stats", "weights")
         }
-        time = {"seconds": round(state.seconds, 3), "images_per_second": round(max(steps, 0) * self.batch / passed, 1)}
+        time = {
+            "seconds": round(state.seconds, 3),
+            "aside": round(state.aside, 3),
+            "images_per_second": round(max(steps, 0) * self.batch / passed, 1),
+        }
         return {
             "stage": stage,
             "step": state.step,
