@@ -205,7 +205,7 @@ def test_pictures_seen_are_those_of_all_stages(vitrail: Vitrail, tmp_path: Path)
         assert vitrail("train", "vqvae", *words, *small, "--out", tmp_path / name).code == 0
         evaluated(vitrail, tmp_path / name)
     facts = vitrail("compare", tmp_path / "a", tmp_path / "b", "--json").facts
-    assert facts["columns"][0]["training_pictures"] == [[2 * 64, 2 * 64]]
+    assert facts["columns"][0]["training_pictures"] == [[2 * 32, 2 * 64]]
     assert any(
-        line.split()[-1] == "256" for line in vitrail("compare", tmp_path / "a", tmp_path / "b").out.splitlines()
+        line.split()[-1] == "192" for line in vitrail("compare", tmp_path / "a", tmp_path / "b").out.splitlines()
     )

@@ -1,4 +1,4 @@
-"""Take from this process what another system lacks. Called once torch is imported, and before vitrail is.
+"""Take from this process what another system lacks. Called once torch and psutil are imported, and before vitrail is.
 
 What is taken is what the standard library's documentation says is missing there, as far as our code could have asked for it.
 """
@@ -15,6 +15,8 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import psutil  # noqa: F401 - which has a form of its own for every system, chosen when it is imported
 
 LINUX_ONLY = (
     *("sched_getaffinity", "sched_setaffinity", "posix_fadvise", "posix_fallocate", "memfd_create", "splice"),

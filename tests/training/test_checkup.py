@@ -98,7 +98,7 @@ def test_a_short_healthy_run_is_told_nothing(tmp_path: Path, caplog: pytest.LogC
     assert told["part"] == "train"
     assert told["levels"][0]["usage"] > 0.9
     lines = [json.loads(text) for text in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["stats"]["window"] == 120 * 64 * 4
+    assert lines[-1]["stats"]["window"] == 120 * 32 * 4
     assert lines[-1]["stats"]["usage"] > lines[-1]["stats"]["batch_usage"]
 
 
@@ -107,7 +107,7 @@ def test_a_short_healthy_run_is_told_nothing(tmp_path: Path, caplog: pytest.LogC
     [
         (
             "vqvae",
-            {"bottleneck__size": 2048, "bottleneck__codebook": "gradient", "bottleneck__revive": 0},
+            {"bottleneck__size": 512, "bottleneck__codebook": "gradient", "bottleneck__revive": 0},
             "few-codes",
             "bottleneck.revive=0.05",
         ),

@@ -117,6 +117,6 @@ def test_a_dry_run_tells_what_a_budget_buys_and_leaves_nothing(
     words = ["train", "vqvae", "--data", "digits", "--budget", "64 steps", *settings, "--dry-run", "--json"]
     assert run(words) == 0
     stages = json.loads(capsys.readouterr().out)["stages"]
-    assert [(each["stage"], each["images"]) for each in stages] == [("codec", 32 * 64), ("prior", 32 * 64)]
+    assert [(each["stage"], each["images"]) for each in stages] == [("codec", 32 * 32), ("prior", 32 * 64)]
     assert all(each["seconds"] == pytest.approx(32 * each["step_seconds"]) for each in stages)
     assert not any(tmp_path.iterdir())

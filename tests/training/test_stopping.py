@@ -9,11 +9,20 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vitrail.training import stopping
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Hang-ups are not ignored, as they are where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_the_first_signal_asks_and_handlers_are_put_back() -> None:
