@@ -81,3 +81,10 @@ def test_another_package_adds_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = vqvae.recipe().vary(bottleneck={"name": "ternary", "size": 16})
     assert recipe.bottleneck.part() == "ternary"
     assert parse(recipe.printed()) == recipe
+
+
+def test_what_was_measured_is_read_from_the_docstring() -> None:
+    found = {name: catalog.expected("recipes", name) for name in catalog.names("recipes")}
+    assert found["vqvae"].startswith("on two CPU cores")
+    assert "Paper" not in "".join(found.values())
+    assert catalog.expected("bottlenecks", "vq") == ""

@@ -40,11 +40,22 @@ def find(folder: str, name: str) -> ModuleType:
 
 def summary(folder: str, name: str) -> str:
     """First line of the part's docstring, read without importing it (so that --help stays fast)."""
+    return _docstring(folder, name).partition("\n")[0]
+
+
+def expected(folder: str, name: str) -> str:
+    """What the part's docstring says was measured of it: its sentence that begins with "Expected"; empty where there is none."""
+    _, found, rest = _docstring(folder, name).partition("\nExpected ")
+    lines = rest.partition("\nPaper")[0].partition("\n\n")[0]
+    return " ".join(lines.split()) if found else ""
+
+
+def _docstring(folder: str, name: str) -> str:
+    """A part's docstring, read without importing it."""
     path = ROOT / folder / f"{_stem(name)}.py"
-    text = (
-        ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else find(folder, name).__doc__
-    )
-    return (text or "").partition("\n")[0]
+    if not path.exists():
+        return find(folder, name).__doc__ or ""
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
 def nearest(word: str, choices: tuple[str, ...]) -> str:

@@ -14,15 +14,25 @@ from pydantic import BaseModel
 from vitrail import catalog
 from vitrail.cli._command import Answer, Table, listing
 
+WHICH = (
+    "Which to take: with minutes or few pictures `vqvae`; with ten minutes or more `latent-diffusion`; to look at latents `vae`;\n"
+    "for a baseline `autoencoder`. `vitrail train ... --dry-run` tells what a budget buys on this machine."
+)
+
 Name = Annotated[str, typer.Argument(metavar="NAME", help="name of a recipe")]
 
 
 def every() -> Answer:
     """List the recipes."""
-    lines = {name: catalog.summary("recipes", name) for name in catalog.names("recipes")}
-    return Answer(
-        {"recipes": lines}, [Table((), list(lines.items())), "\nvitrail recipes show NAME prints every field."]
-    )
+    names = catalog.names("recipes")
+    lines = {name: catalog.summary("recipes", name) for name in names}
+    measured = {name: found for name in names if (found := catalog.expected("recipes", name))}
+    told: list[str | Table] = [
+        Table((), list(lines.items())),
+        "\nWhat was measured of them, on Fashion-MNIST unless it says otherwise:\n",
+    ]
+    told += [Table((), list(measured.items())), f"\n{WHICH}", "vitrail recipes show NAME prints every field."]
+    return Answer({"recipes": lines, "measured": measured}, told)
 
 
 def show(name: Name) -> Answer:
