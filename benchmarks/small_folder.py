@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import math
 import os
 import subprocess
@@ -112,6 +113,7 @@ def judged(
     values = {score.metric: score.value for score in found.scores}
     save_grid(run / "unseen-samples.png", model.sample(SHOWN, seed=1), columns=8)
     say(str(run / "unseen-samples.png"))
+    draw_losses(run)
     figures = [Figure(f"{name}: {metric}", value) for metric, value in values.items()]
     if model.prior is not None and model.prior.discrete:
         figures += bits(name, model, train, rest, bars)
@@ -120,6 +122,27 @@ def judged(
     figures.append(Figure(f"{name}: share of copies", copies.samples.value, spread=copies.samples.interval, **limit))
     figures.append(Figure(f"{name}: the same of unseen pictures", copies.heldout.value, spread=copies.heldout.interval))
     return figures
+
+
+def draw_losses(run: Path) -> None:
+    """losses.png in a run: the loss of training and of held-out pictures over the steps, stage by stage."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    for axis, stage in zip(axes, ("codec", "prior"), strict=True):
+        own = [line for line in lines if line["stage"] == stage]
+        held = [line for line in own if "heldout" in line]
+        axis.plot([line["step"] for line in own], [line["loss"] for line in own], label="training")
+        axis.plot([line["step"] for line in held], [line["heldout"]["loss"] for line in held], label="held-out")
+        axis.set(title=stage, xlabel="step", yscale="log" if stage == "codec" else "linear")
+        axis.legend()
+    figure.savefig(run / "losses.png", dpi=100)
+    pyplot.close(figure)
+    say(str(run / "losses.png"))
 
 
 def bits(name: str, model: Model, train: Dataset, rest: Dataset, bars: bool) -> list[Figure]:
