@@ -107,7 +107,10 @@ def test_a_closed_terminal_leaves_a_checkpoint(tmp_path: Path) -> None:
     while not (out / "status.json").exists() and time.monotonic() < deadline:
         read(master)
     os.close(master)
-    assert child.wait(60) == 5
+    try:
+        assert child.wait(60) == 5
+    finally:
+        child.kill()
     assert max(int(path.name[-6:]) for path in (out / "checkpoints").iterdir()) > 0
 
 
