@@ -249,3 +249,14 @@ def test_the_flops_of_a_step() -> None:
     assert flops.muon_flops([(rows, columns)]) == 5 * (4 * rows**2 * columns + 2 * rows**3)
     assert flops.muon_flops([(columns, rows)]) == flops.muon_flops([(rows, columns)])
     assert flops.muon_flops([(rows, 20 * rows)], "fp32") < flops.muon_flops([(rows, 20 * rows)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["small_folder", "remedies"])
+def test_small_sets(name: str, tmp_path: Path) -> None:
+    document = run(name, "--out", str(tmp_path))
+    if "skipped" in document:
+        pytest.skip(document["skipped"])
+    first = "vqvae" if name == "small_folder" else "nothing"
+    assert {f"{first}: bits of an unseen code", f"{first}: share of copies"} <= document["figures"].keys()
+    assert document["figures"]["photocopier: Frechet distance"]["value"] >= 0
