@@ -2,8 +2,8 @@
 
     vitrail train vqvae --data fashion-mnist --out runs/fashion --budget 6min
 
-Expected on two CPU cores: 25.7 dB at 0.56 bits per pixel, 95 % of class-conditional samples recognised;
-in 20 minutes 26.8 dB, 96 %.
+Expected on two CPU cores without AVX-512 (benchmarks/main_job.py): 25.3 dB at 0.56 bits per pixel, 95 % of class-conditional
+samples recognised, after 61,000 and 45,000 pictures.
 Paper: van den Oord et al. 2017, "Neural discrete representation learning"; optimised with Muon, which gains 1 dB per epoch here.
 Reading order: networks/autoencoder/conv.py, bottlenecks/vq.py, codecs/codec.py, priors/autoregressive.py, training/codec_step.py.
 """
@@ -28,7 +28,7 @@ def recipe() -> Recipe:
         weights={"commitment": 0.25},
         training=Training(
             budget="20 epochs",
-            codec=Stage(batch=32, optimiser="muon", lr=3e-3),
-            prior=Stage(batch=64, optimiser="muon", lr=3e-3),
+            codec=Stage(batch=32, optimiser="muon", lr=3e-3, recommended=60_000),
+            prior=Stage(batch=64, optimiser="muon", lr=3e-3, recommended=45_000),
         ),
     )
