@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from measuring import DATA, finish, options, skip
-from small_folder import SETS, folders, judged, photocopier, vitrail
+from measuring import finish, options
+from small_folder import SETS, judged, photocopier, prepared, vitrail
 
 NOTHING = {
     "data.augment": 0,
@@ -41,13 +41,8 @@ SHOWN = ("bits of an unseen code", "by frequency", "share of copies", "unseen pi
 
 def main() -> None:
     asked = _asked()
-    source = DATA / SETS[asked.set_name]
-    if not source.exists():
-        skip("remedies", f"no data at {source}; set VITRAIL_TEST_DATA")
-    learn, unseen = folders(source, asked)
-    net, codec = asked.out / "judge", asked.out / f"codec-{asked.codec_images}"
-    if not (net / "config.json").exists():
-        vitrail({}, "features", "train", "--data", str(unseen), "--out", str(net), "--budget", asked.judge_budget)
+    learn, unseen, net = prepared("remedies", asked)
+    codec = asked.out / f"codec-{asked.codec_images}"
     common = [word for setting in asked.set for word in ("--set", setting)]
     data = ["--data", str(learn)]
     codec_only = ["--budget", f"{asked.codec_images} images", "--set", "prior=null"]

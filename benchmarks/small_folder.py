@@ -48,13 +48,7 @@ PLAIN = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
 def main() -> None:
     asked = _asked()
-    source = DATA / SETS[asked.set_name]
-    if not source.exists():
-        skip("small_folder", f"no data at {source}; set VITRAIL_TEST_DATA")
-    learn, unseen = folders(source, asked)
-    net = asked.out / "judge"
-    if not (net / "config.json").exists():
-        vitrail({}, "features", "train", "--data", str(unseen), "--out", str(net), "--budget", asked.judge_budget)
+    learn, unseen, net = prepared("small_folder", asked)
     figures = photocopier(learn, unseen, net)
     for recipe in asked.recipes:
         run = asked.out / f"{recipe}-{asked.isa or 'native'}-{asked.budget.replace(' ', '')}-{asked.seed}"
@@ -65,6 +59,18 @@ def main() -> None:
     for number, run in enumerate(asked.earlier):
         figures += judged(f"earlier {number + 1}: {run.name}", run, learn, unseen, net, asked, bars=False)
     finish("small_folder", figures, asked.quick, count=asked.count, budget=asked.budget, isa=asked.isa)
+
+
+def prepared(name: str, asked: argparse.Namespace) -> tuple[Path, Path, Path]:
+    """The folder to learn from, the unseen one and the judge, made unless they are there; without data the benchmark is skipped."""
+    source = DATA / SETS[asked.set_name]
+    if not source.exists():
+        skip(name, f"no data at {source}; set VITRAIL_TEST_DATA")
+    learn, unseen = folders(source, asked)
+    net = asked.out / "judge"
+    if not (net / "config.json").exists():
+        vitrail({}, "features", "train", "--data", str(unseen), "--out", str(net), "--budget", asked.judge_budget)
+    return learn, unseen, net
 
 
 def folders(source: Path, asked: argparse.Namespace) -> tuple[Path, Path]:
