@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,26 +72,26 @@ def judge(asked: argparse.Namespace) -> Path:
     return features
 
 
-def train_and_evaluate(asked: argparse.Namespace, run: Path, seed: int, features: Path) -> dict[str, float]:
-    """The scores of one seed by name."""
-    settings = [word for setting in asked.set for word in ("--set", setting)]
-    vitrail(
-        "train",
-        "vqvae",
-        "--data",
-        asked.data,
-        "--out",
-        str(run),
-        "--budget",
-        asked.budget,
-        "--seed",
-        str(seed),
-        *settings,
-    )
+def train_and_evaluate(
+    asked: argparse.Namespace, run: Path, seed: int, features: Path, recipe: str = "vqvae", by: Sequence[str] = ()
+) -> dict[str, float]:
+    """The scores of one seed by name; `by` are further words of `vitrail evaluate`."""
+    train(asked, recipe, run, seed)
     guidance = ["--guidance", str(asked.guidance)] if asked.guidance else []
-    judged = ["--features", str(features), "--samples", str(asked.samples), *guidance]
-    told = json.loads(vitrail("evaluate", str(run), *judged, "--no-copies", "--json"))
-    return {score["metric"]: score["value"] for score in told["scores"]} | spent(run)
+    return scored(run, features, asked.samples, *guidance, *by) | spent(run)
+
+
+def train(asked: argparse.Namespace, recipe: str, run: Path, seed: int) -> None:
+    """One run, or what is left of it."""
+    settings = [word for setting in asked.set for word in ("--set", setting)]
+    told = ["--data", asked.data, "--out", str(run), "--budget", asked.budget, "--seed", str(seed)]
+    vitrail("train", recipe, *told, *settings)
+
+
+def scored(run: Path, features: Path, samples: int, *by: str) -> dict[str, float]:
+    """What `vitrail evaluate` says of a run, by metric."""
+    words = ["--features", str(features), "--samples", str(samples), "--no-copies", "--json", *by]
+    return {score["metric"]: score["value"] for score in json.loads(vitrail("evaluate", str(run), *words))["scores"]}
 
 
 def spent(run: Path) -> dict[str, float]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vitrail.networks.discriminator._discriminator import Discriminator
 from vitrail.objectives.adversarial._adversarial import Adversarial, logits, matching
+from vitrail.objectives.adversarial._augmentation import drawn
 from vitrail.training.balance import Backoff, Balance
 from vitrail.training.job import Losses, StepModule
 
@@ -63,11 +64,12 @@ class Adversary(StepModule):
         made = making.made
         self.contests.append(Contest(making.x.detach(), made.detach()))
         shown = made.detach().requires_grad_()
-        opinion = self.discriminator(shown)
+        judge = self.game.shown(self.discriminator, drawn(shown) if self.game.config.augment else None)
+        opinion = judge(shown)
         values = {"adversarial": self.game.fooled(logits(opinion))}
         if self.game.config.matching and making.paired:
             with torch.no_grad():
-                of_data = self.discriminator(making.x[: making.paired])
+                of_data = judge(making.x[: making.paired])
             values["matching"] = matching(of_data, opinion.first(making.paired))
         pulls = {name: pulled(value, shown) for name, value in values.items()}
         factors, share = self._factors(making, pulls), self.backoff.share.clone()

@@ -149,7 +149,9 @@ def autocast(precision: Precision, device: torch.device) -> Autocast:
 
 def compiled(module: StepModule) -> None:
     """Compile a module in place. A discriminator asks for slopes within a step, so no buffer may be given away by then."""
-    torch._functorch.config.donated_buffer = False
+    import torch._functorch.config as graphs  # takes a while, and only a compiled step wants it
+
+    graphs.donated_buffer = False
     for name in module.uncompiled:
         setattr(module, name, torch.compiler.disable(getattr(module, name)))
     module.compile()

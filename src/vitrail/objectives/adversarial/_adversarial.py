@@ -10,8 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vitrail.networks.discriminator._discriminator import Discriminator, Opinion
+from vitrail.objectives.adversarial._augmentation import changed, drawn
 from vitrail.objectives.adversarial._lecam import Lecam
-from vitrail.objectives.adversarial._penalties import gradient_penalty, r1
+from vitrail.objectives.adversarial._penalties import Judge, gradient_penalty, r1
 from vitrail.types import Config as PartConfig
 
 ANSWERS = ("adversarial", "matching")  # terms of the decoder's side
@@ -55,6 +56,13 @@ class Settings(PartConfig):
     gradient_penalty: bool = Field(
         False, description="report the penalty `gradient_penalty`: slope of 1 between both sides; weigh it by 10"
     )
+    augment: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="how strongly everything that the discriminator is shown is changed: lit, moved, partly hidden. For few "
+        "samples, in place of `data.augment`, which would show in what is made",
+    )
     every: int = Field(1, ge=1, description="steps between penalties on slopes, which then count that many times")
 
 
@@ -85,13 +93,14 @@ class Adversarial(nn.Module, ABC):
         self, discriminator: Discriminator, real: Tensor, fake: Tensor
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Unweighted terms of the discriminator's step on data and made samples (B, C, *S) in [0, 1], and scalars for the log."""
-        of_real, of_fake = logits(discriminator(real)), logits(discriminator(fake))
+        judge = self.shown(discriminator)
+        of_real, of_fake = logits(judge(real)), logits(judge(fake))
         terms = {"discriminator": self.judged(of_real, of_fake)}
         if self.lecam is not None:
             terms["lecam"] = self.lecam(of_real, of_fake)
         slopes = {
-            "r1": lambda: r1(discriminator, real),
-            "gradient_penalty": lambda: gradient_penalty(discriminator, real, fake),
+            "r1": lambda: r1(judge, real),
+            "gradient_penalty": lambda: gradient_penalty(judge, real, fake),
         }
         due = self.config.every == 1 or int(self.step) % self.config.every == 0
         for name, penalty in slopes.items():
@@ -103,6 +112,12 @@ class Adversarial(nn.Module, ABC):
             "logits_fake": of_fake.detach().mean(),
             "told_apart": right,
         }
+
+    def shown(self, discriminator: Discriminator, draws: Tensor | None = None) -> Judge:
+        """What it thinks of changed samples, where changes are asked for; `draws` (B, N) or new ones say which."""
+        if not self.config.augment:
+            return discriminator
+        return lambda x: discriminator(changed(x, drawn(x) if draws is None else draws[: len(x)], self.config.augment))
 
     def after_step(self) -> None:
         """Called once after every step in which `terms` was, on every process."""
