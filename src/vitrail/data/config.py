@@ -30,7 +30,7 @@ class DataConfig(Config):
         ge=0,
         le=2,
         description="strength of the random changes below, for codec and prior alike: 0 none, 1 full; null: full up to 2,000"
-        " training samples, less for more, none from 20,000",
+        " training samples, less for more, none from 10,000",
     )
     turn: float = Field(12.0, ge=0, le=180, description="largest turn in degrees at full strength")
     zoom: float = Field(0.12, ge=0, lt=1, description="largest change of scale at full strength")

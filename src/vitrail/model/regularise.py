@@ -11,7 +11,7 @@ from typing import Any
 from vitrail.model.recipe import Recipe, Stage
 from vitrail.types import Config
 
-FEW, MANY = 2_000, 20_000  # training samples: up to and from where all and nothing of it is done
+FEW, MANY = 2_000, 10_000  # training samples: up to and from where all and nothing of it is done
 DROPOUT = 0.1  # of a prior or its denoiser, for few samples
 DECAY = (0.01, 0.1)  # weight decay of a prior, for many and for few
 

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from vitrail.networks.units import RMSNorm, rotated_unit
+
 SHORT = 256  # tokens
 
 Turn = tuple[Tensor, Tensor]  # cosines and sines of each token's angles, (..., T, D/heads/2)
@@ -85,7 +87,7 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, causal: bool, dropout: float) -> None:
         super().__init__()
         self.heads, self.causal, self.dropout = heads, causal, dropout
-        self.norm1, self.norm2 = nn.RMSNorm(width, eps=1e-6), nn.RMSNorm(width, eps=1e-6)
+        self.norm1, self.norm2 = RMSNorm(width), RMSNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
         self.up = nn.Linear(width, 4 * width, bias=False)
@@ -99,7 +101,7 @@ class Block(nn.Module):
         """Queries are turned by the places they look at, `away`, keys by their own; mask: as in `attention`."""
         # Each (B, heads, T, D/heads).
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = rotate(unit(q), *away), rotate(unit(k), *own)
+        q, k = rotated_unit(q, *away), rotated_unit(k, *own)
         if cache:
             k, v = cache.extend(layer, k, v)
         mixed = attention(q, k, v, self.causal, mask)
@@ -123,20 +125,18 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None
     if causal and 1 < new < seen:
         mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
     plain = q.device.type == "cpu" and new <= SHORT and torch.is_grad_enabled()
+    if plain and mask is None:
+        return _composed(q, k, v, causal and new == seen)
     with sdpa_kernel(SDPBackend.MATH) if plain else nullcontext():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and new == seen)
 
 
-def unit(x: Tensor) -> Tensor:
-    """QK-norm: vectors of root mean square 1, so that attention logits stay bounded by sqrt(D/heads)."""
-    return F.rms_norm(x, x.shape[-1:], eps=1e-6)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate pairs of components of x (B, heads, T, D) by the angles of each token (T, D/2).  Su et al. 2021, eq. 34."""
-    a, b = x.chunk(2, dim=-1)
-    cos, sin = cos.to(x.dtype), sin.to(x.dtype)  # or bf16 vectors would grow to float32 here
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+def _composed(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    """Attention of plain products; where every query sees something, as here, no row of scores wants watching."""
+    scores = q @ k.transpose(-1, -2)
+    side = scores.shape[-1]
+    bias = q.new_full((side, side), -torch.inf).triu(1) if causal else q.new_zeros(())
+    return torch.add(bias, scores, alpha=q.shape[-1] ** -0.5).softmax(-1) @ v
 
 
 def rotary(grid: tuple[int, ...], width: int, base: float = 100.0) -> Tensor:

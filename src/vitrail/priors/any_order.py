@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vitrail.networks.scattered import Scattered
+from vitrail.networks.units import RMSNorm
 from vitrail.priors import _codes
 from vitrail.priors._prior import Prior, Request, forgetful, unconditional
 from vitrail.samplers.discrete import masked as sampler
@@ -65,7 +66,7 @@ class AnyOrder(Prior):
         self.transformer = Scattered(
             config.width, config.depth, config.heads, grid, rotate=config.rotary, dropout=config.dropout or 0.0
         )
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm = RMSNorm(config.width)
         self.head = nn.Linear(config.width, spec.size, bias=False)
         for embedding in (self.start, self.code):
             nn.init.normal_(embedding.weight, std=0.02)

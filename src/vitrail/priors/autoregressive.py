@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import UsageError
 from vitrail.networks.transformer import Cache, Transformer
+from vitrail.networks.units import RMSNorm
 from vitrail.priors import _codes
 from vitrail.priors import _window as windows
 from vitrail.priors._prior import Prior, Request, forgetful
@@ -83,7 +84,7 @@ class Autoregressive(Prior):
             dropout=config.dropout or 0.0,
             rounds=1 + conditional,
         )
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm = RMSNorm(config.width)
         self.head = nn.Linear(config.width, spec.size, bias=False)
         for embedding in (self.start, self.code):
             nn.init.normal_(embedding.weight, std=0.02)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vitrail.errors import UsageError
 from vitrail.networks.scattered import Scattered
+from vitrail.networks.units import RMSNorm
 from vitrail.priors import _codes
 from vitrail.priors._prior import Prior, Request, forgetful
 from vitrail.samplers import noise
@@ -78,7 +79,7 @@ class Masked(Prior):
         self.transformer = Scattered(
             config.width, config.depth, config.heads, grid, rotate=config.rotary, dropout=config.dropout or 0.0
         )
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm = RMSNorm(config.width)
         self.head = nn.Linear(config.width, spec.size, bias=False)
         for embedding in (self.start, self.code):
             nn.init.normal_(embedding.weight, std=0.02)

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrail.networks.transformer import Block, attention, rotary, unit
+from vitrail.networks.transformer import Block, attention, rotary
+from vitrail.networks.units import RMSNorm, unit
 from vitrail.types import NO_BYTE
 
 DEPTH = 2
@@ -42,7 +43,7 @@ class TextEncoder(nn.Module):
         heads = width // math.gcd(width, 64)
         self.byte = nn.Embedding(NO_BYTE + 1, width)  # its last row is the beginning
         self.blocks = nn.ModuleList(Block(width, heads, causal=False, dropout=0.0) for _ in range(DEPTH))
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width)
         self.mean = nn.Linear(width, width)
         nn.init.normal_(self.byte.weight, std=width**-0.5)
         angles = rotary((1 + tokens,), width // heads, base=LONGEST_WAVE)

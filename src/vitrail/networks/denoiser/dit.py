@@ -27,7 +27,8 @@ from vitrail.networks.denoiser._conditioning import Conditioning, waves
 from vitrail.networks.denoiser._denoiser import Denoiser, Ports
 from vitrail.networks.denoiser._patches import cropped, padded
 from vitrail.networks.denoiser._text import Reading, Words
-from vitrail.networks.transformer import attention, rotary, rotate, unit
+from vitrail.networks.transformer import attention, rotary
+from vitrail.networks.units import rotated_unit, unit
 from vitrail.types import Config as PartConfig
 
 LONGEST = 16  # tokens a side, at which an open patch aims
@@ -174,7 +175,7 @@ class Block(nn.Module):
         # Each (B, heads, T, D/heads).
         q, k, v = self.qkv(x).unflatten(-1, (3, self.config.heads, -1)).permute(2, 0, 3, 1, 4)
         if angles is not None:
-            q, k = rotate(unit(q), *angles), rotate(unit(k), *angles)
+            q, k = rotated_unit(q, *angles), rotated_unit(k, *angles)
         return self._drop(self.out(attention(q, k, v, causal=False).transpose(1, 2).flatten(2)))
 
     def _mapped(self, x: Tensor) -> Tensor:
