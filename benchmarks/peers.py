@@ -76,7 +76,7 @@ def diffusers_unet(pictures: Tensor, seconds: float) -> tuple[Any, dict[str, Any
         average.step(net.parameters())
         steps, used = steps + 1, (time.perf_counter() - began) / seconds
     average.copy_to(net.parameters())
-    told = {"steps": steps, "images": steps * BATCH, "parameters": _weights(net), "loss": float(loss)}
+    told = {"steps": steps, "images": steps * BATCH, "parameters": weights(net), "loss": float(loss)}
     return partial(_ddim, net.eval(), levels), told
 
 
@@ -111,9 +111,9 @@ def pythae_vae(convolutional: bool, pictures: Tensor, seconds: float) -> tuple[A
 
     config = VAEConfig(input_dim=tuple(pictures.shape[1:]), latent_dim=10)
     nets = (Encoder_Conv_VAE_MNIST(config), Decoder_Conv_AE_MNIST(config)) if convolutional else ()
-    model, clock = VAE(config, *nets), _clock(seconds)
+    model, clock = VAE(config, *nets), timer(seconds)
     data = BaseDataset(pictures.float() / 255, torch.zeros(len(pictures)))
-    with tempfile.TemporaryDirectory() as folder, _quiet(), contextlib.suppress(TimeoutError):
+    with tempfile.TemporaryDirectory() as folder, quiet(), contextlib.suppress(TimeoutError):
         settings = BaseTrainerConfig(folder, num_epochs=10**6, no_cuda=True)
         BaseTrainer(model, data, training_config=settings, callbacks=[clock]).train()
     sampler = NormalSampler(model.eval())
@@ -123,10 +123,10 @@ def pythae_vae(convolutional: bool, pictures: Tensor, seconds: float) -> tuple[A
         with torch.inference_mode():
             return sampler.sample(count).reshape(count, *pictures.shape[1:])
 
-    return draw, {"steps": clock.steps, "images": clock.steps * 64, "parameters": _weights(model)}
+    return draw, {"steps": clock.steps, "images": clock.steps * 64, "parameters": weights(model)}
 
 
-def _clock(seconds: float) -> Any:
+def timer(seconds: float) -> Any:
     """A callback that ends pythae's training, which knows epochs only, when the time is over."""
     from pythae.trainers.training_callbacks import TrainingCallback
 
@@ -142,7 +142,7 @@ def _clock(seconds: float) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without pythae's log and progress bar."""
     logging.disable(logging.INFO)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -150,7 +150,7 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def _weights(net: torch.nn.Module) -> int:
+def weights(net: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in net.parameters())
 
 

@@ -69,6 +69,20 @@ def test_main_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_colour(tmp_path: Path) -> None:
+    document = run("colour", "--out", str(tmp_path))
+    assert "skipped" in document or {"photocopier: frechet", "vqvae: recognised"} <= document["figures"].keys()
+
+
+@pytest.mark.slow
+def test_codec_peers(tmp_path: Path) -> None:
+    if importlib.util.find_spec("pythae") is None:
+        pytest.skip("the peer is not installed")
+    document = run("codec_peers", "--out", str(tmp_path))
+    assert "skipped" in document or {"k-means: PSNR", "distance over pythae's"} <= document["figures"].keys()
+
+
+@pytest.mark.slow
 def test_recipes(tmp_path: Path) -> None:
     figures = run("recipes", "--out", str(tmp_path), "--recipes", "vae-dense", "vqvae")["figures"]
     assert {"vae-dense: psnr", "vae-dense: frechet", "vqvae: recognised"} <= figures.keys()

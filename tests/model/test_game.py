@@ -38,7 +38,7 @@ def recipe(name: str, **changes: Any) -> Recipe:
             "weights.adversarial weighs a term that is off: add --set adversarial=NAME",
         ),
         (
-            "vqvae",
+            "autoencoder",
             {"weights__perceptual": 1.0},
             "weights.perceptual weighs a term that is off: add --set perceptual=NAME",
         ),

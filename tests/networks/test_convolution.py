@@ -32,6 +32,28 @@ def test_in_two_dimensions_it_is_pixel_unshuffle(patch: int) -> None:
     assert torch.equal(depth_to_space(deep, patch), F.pixel_shuffle(deep, patch))
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_regrouped_pictures_and_their_slopes_have_channels_last(layout: torch.memory_format) -> None:
+    """As convolutions want them: a layout that changes on the way makes a step several times slower."""
+    x = torch.randn(2, 8, 6, 4).contiguous(memory_format=layout).requires_grad_()
+    for regroup in (space_to_depth, depth_to_space):
+        made = regroup(x, 2)
+        assert made.is_contiguous(memory_format=torch.channels_last)
+        (slope,) = torch.autograd.grad(made, x, torch.randn_like(made))
+        assert slope.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_slopes_of_the_norm_have_the_layout_of_its_input(layout: torch.memory_format) -> None:
+    x = torch.randn(2, 16, 3, 5).bfloat16().contiguous(memory_format=layout).requires_grad_()
+    made = norm(16).bfloat16()(x)
+    for other in (torch.contiguous_format, torch.channels_last):
+        (slope,) = torch.autograd.grad(
+            made, x, torch.ones_like(made).contiguous(memory_format=other), retain_graph=True
+        )
+        assert slope.is_contiguous(memory_format=layout)
+
+
 def test_every_point_holds_its_own_patch() -> None:
     x = torch.arange(4 * 6 * 8).view(1, 1, 4, 6, 8)
     deep = space_to_depth(x, 2)

@@ -18,7 +18,7 @@ from vitrail import processor
 from vitrail.data.dataset import open_dataset
 from vitrail.model.recipe import Recipe, override
 from vitrail.tasks.evaluate import evaluate
-from vitrail.training import run
+from vitrail.training import muon, run
 from vitrail.training.muon import orthogonal
 
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "_convolution", "linear", "scaled_dot_product", "einsum")
@@ -58,6 +58,7 @@ def test_the_watch_sees_products_forward_and_backward() -> None:
 
 
 def test_muon_is_watched_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(muon, "SMALL", 0)
     for native in (True, False):
         monkeypatch.setattr(processor, "multiplies", lambda _, native=native: native)
         with Watch() as watch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,24 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu" or x.dtype != torch.bfloat16 or x.dim() != 4 or x.is_contiguous():
             return super().forward(x)
-        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+        made: Tensor = _Layout.apply(super().forward(_Layout.apply(x, torch.contiguous_format)), torch.channels_last)
+        return made
+
+
+class _Layout(torch.autograd.Function):
+    """Put a channels-last or contiguous (B, C, H, W) into another layout, and the slope back into the one it had.
+
+    Slopes in another layout than their inputs make whatever reads both several times slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layout: torch.memory_format) -> Tensor:
+        ctx.layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
+        return x.contiguous(memory_format=layout)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        return slope.contiguous(memory_format=ctx.layout), None
 
 
 def norm(width: int) -> nn.GroupNorm:
@@ -46,6 +64,9 @@ def space_to_depth(x: Tensor, patch: int) -> Tensor:
     if patch == 1:
         return x
     batch, channels, *space = x.shape
+    if len(space) == 2:  # (B, H, p, W, p, C) -> (B, H, W, C, p, p): channels last, as convolutions want them
+        parts = x.permute(0, 2, 3, 1).reshape(batch, space[0] // patch, patch, space[1] // patch, patch, channels)
+        return parts.permute(0, 1, 3, 5, 2, 4).flatten(3).permute(0, 3, 1, 2)
     split = chain.from_iterable((side // patch, patch) for side in space)
     x = x.reshape(batch, channels, *split)  # (B, C, S1, p, S2, p, ...)
     dims = len(space)
@@ -59,6 +80,9 @@ def depth_to_space(x: Tensor, patch: int) -> Tensor:
         return x
     batch, channels, *space = x.shape
     dims = len(space)
+    if dims == 2:
+        parts = x.permute(0, 2, 3, 1).reshape(batch, *space, channels // patch**2, patch, patch)
+        return parts.permute(0, 1, 4, 2, 5, 3).flatten(1, 2).flatten(2, 3).permute(0, 3, 1, 2)
     x = x.reshape(batch, channels // patch**dims, *(patch,) * dims, *space)
     interleaved = chain.from_iterable((2 + dims + axis, 2 + axis) for axis in range(dims))
     return x.permute(0, 1, *interleaved).reshape(batch, -1, *(side * patch for side in space))

@@ -15,6 +15,7 @@ from vitrail.bottlenecks import none
 from vitrail.model.recipe import Recipe, Stage, Training
 from vitrail.networks.autoencoder import conv
 from vitrail.networks.denoiser import unet
+from vitrail.objectives.perceptual import ssim
 from vitrail.objectives.reconstruction import mse
 from vitrail.priors import flow
 from vitrail.priors._drawing import Settings
@@ -27,8 +28,10 @@ def recipe() -> Recipe:
         network=conv.Config(finest=32, blocks=(0, 1), decoder_blocks=1),
         bottleneck=none.Config(channels=4),
         reconstruction=mse.Config(),
-        prior=flow.Config(sampling=Settings(guidance=1.5)),
+        perceptual=ssim.Config(),
+        prior=flow.Config(sampling=Settings(guidance=2.5)),
         denoiser=unet.Config(width=64, multipliers=(1, 2), blocks=1),
+        weights={"perceptual": 0.05},
         training=Training(
             budget="40 epochs",
             share=0.25,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from vitrail.bottlenecks import vq
 from vitrail.model.recipe import Recipe, Stage, Training
 from vitrail.networks.autoencoder import conv
+from vitrail.objectives.perceptual import ssim
 from vitrail.objectives.reconstruction import mse
 from vitrail.priors import autoregressive
 
@@ -24,8 +25,9 @@ def recipe() -> Recipe:
         network=conv.Config(finest=32, blocks=(0, 1), decoder_blocks=1),
         bottleneck=vq.Config(size=512, channels=16),
         reconstruction=mse.Config(),
-        prior=autoregressive.Config(width=160, depth=4, heads=4, sampling=autoregressive.Settings(guidance=2.0)),
-        weights={"commitment": 0.25},
+        perceptual=ssim.Config(),
+        prior=autoregressive.Config(width=160, depth=4, heads=4, sampling=autoregressive.Settings(guidance=2.5)),
+        weights={"commitment": 0.25, "perceptual": 0.05},
         training=Training(
             budget="20 epochs",
             codec=Stage(batch=32, optimiser="muon", lr=3e-3, recommended=60_000),

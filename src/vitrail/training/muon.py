@@ -17,6 +17,7 @@ from vitrail import processor
 
 STEPS = 5  # of the iteration
 A, B, C = 3.4445, -4.7750, 2.0315  # of p(s) = a s + b s^3 + c s^5, which carries singular values near 1
+SMALL = 256  # rows or columns
 WIDE = 2  # times as many columns as rows, from where on the iteration is cheaper on the products of rows
 
 
@@ -44,9 +45,11 @@ class Muon(torch.optim.Muon):
 def orthogonal(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """x (M, N) with its singular values carried near 1: between 0.7 and 1.2 but for very small ones.
 
-    dtype: of the products; None: bfloat16 where it is native on x's device, else float32.
+    dtype: of the products; None: bfloat16 where it is native on x's device, else float32. On a CPU small matrices are faster in
+    float32, since they can go by their Gram matrix.
     """
-    dtype = dtype or (torch.bfloat16 if native(x.device) else torch.float32)
+    small = x.device.type == "cpu" and min(x.shape) <= SMALL
+    dtype = dtype or (torch.bfloat16 if native(x.device) and not small else torch.float32)
     rows = x.to(dtype).T if len(x) > x.shape[1] else x.to(dtype)
     rows = rows / rows.norm().clamp_min(1e-7)  # the largest singular value is at most 1
     long = dtype == torch.float32 and rows.shape[1] >= WIDE * len(rows)

@@ -37,6 +37,18 @@ def test_windows_that_do_not_fit_are_refused_with_one_that_does(window: int, sid
     ssim.Config(window=fit).build(DataSpec(shape=(1, 28, side)))
 
 
+@pytest.mark.parametrize(("side", "window"), [(28, 11), (11, 11), (10, 9), (8, 7), (3, 3)])
+def test_a_window_that_nobody_chose_fits(side: int, window: int) -> None:
+    judge = ssim.Config().build(DataSpec(shape=(1, 28, side)))
+    assert isinstance(judge, ssim.Ssim)
+    assert len(judge.kernel) == window
+
+
+def test_a_side_without_room_for_three_is_refused() -> None:
+    with pytest.raises(UsageError, match="wants to be odd and to fit"):
+        ssim.Config().build(DataSpec(shape=(1, 28, 2)))
+
+
 def test_a_column_holds_the_window_from_its_row_on() -> None:
     judge = ssim.Config(window=3).build(DataSpec(shape=(1, 5)))
     assert isinstance(judge, ssim.Ssim)

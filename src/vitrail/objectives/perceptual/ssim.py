@@ -18,26 +18,31 @@ from vitrail.types import Config as PartConfig
 from vitrail.types import DataSpec
 
 SIGMA = 1.5  # points, of the Gaussian window
+WINDOW = 11  # points, as published
 C1, C2 = 0.01**2, 0.03**2  # for values in [0, 1]
 
 
 class Config(PartConfig):
     """1 to 3 space axes, any channels."""
 
-    usual_weights: ClassVar = {"perceptual": 0.02}
+    usual_weights: ClassVar = {"perceptual": 0.05}
 
-    window: int = Field(11, ge=3, description="points along an axis that are compared together; odd")
+    window: int | None = Field(
+        None,
+        ge=3,
+        description="points along an axis that are compared together; odd. None: 11, or as many as fit",
+    )
 
     def build(self, spec: DataSpec) -> Perceptual:
         """Raises UsageError for data without space axes, or smaller than the window, and for an even window."""
         if not spec.space:
             raise UsageError("perceptual=ssim wants data with space axes, and this has none; leave it out")
-        if self.window % 2 == 0 or min(spec.space) < self.window:
-            fit = max(3, min(spec.space) - 1 + min(spec.space) % 2)
-            raise UsageError(
-                f"perceptual.window={self.window} wants to be odd and to fit into {spec.space}; take {fit}"
-            )
-        return Ssim(self)
+        side = min(spec.space)
+        fit = max(3, side - 1 + side % 2)
+        window = min(WINDOW, fit) if self.window is None else self.window
+        if window % 2 == 0 or side < window:
+            raise UsageError(f"perceptual.window={window} wants to be odd and to fit into {spec.space}; take {fit}")
+        return Ssim(window)
 
 
 class Ssim(Perceptual):
@@ -48,9 +53,9 @@ class Ssim(Perceptual):
 
     kernel: Tensor
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, window: int) -> None:
         super().__init__()
-        offset = torch.arange(config.window) - config.window // 2
+        offset = torch.arange(window) - window // 2
         self.register_buffer("kernel", torch.softmax(-0.5 * (offset / SIGMA) ** 2, 0), persistent=False)
 
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
