@@ -121,7 +121,7 @@ def _asked() -> argparse.Namespace:
     parser = options(__doc__)
     parser.add_argument("--data", default=str(DATA / "fashion-mnist"))
     parser.add_argument("--out", type=Path, default=Path("runs/main_job"))
-    parser.add_argument("--budget", default="6min", help="half for the codec, half for its prior")
+    parser.add_argument("--budget", default="6min", help="60 % for the codec, the rest for its prior")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--samples", type=int, default=10_000, help="that are drawn and judged")
     parser.add_argument("--judge-budget", default="3min", help="of the classifier")

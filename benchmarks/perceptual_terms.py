@@ -22,7 +22,7 @@ from quality_per_flop import decibels
 from torch import Tensor
 
 from vitrail.data.config import DataConfig
-from vitrail.data.dataset import open_dataset, open_parts
+from vitrail.data.dataset import Dataset, open_dataset, open_parts
 from vitrail.metrics.frechet import frechet
 from vitrail.model import folder
 from vitrail.networks.features import load_features, small
@@ -46,8 +46,10 @@ def main() -> None:
         skip("perceptual_terms", f"no data at {asked.data}; give --data or VITRAIL_TEST_DATA")
     net = load_features(str(feature_net(asked)))
     assert isinstance(net, small.Small)
-    x, labels = tested(asked)
-    real, figures = features(net, x), []
+    data = tested(asked)
+    real, figures = features(net, data.images(range(len(data)))), []
+    count = min(asked.count, len(data))
+    x, labels = data.images(range(count)), data.labels[:count]
     for name in asked.only or TERMS:
         run = asked.out / name.replace(" ", "-").replace(",", "")
         settings = (
@@ -70,14 +72,9 @@ def main() -> None:
     finish("perceptual_terms", figures, asked.quick, data=asked.data, images=asked.images)
 
 
-def tested(asked: argparse.Namespace) -> tuple[Tensor, Tensor]:
-    """Pictures that judge, (N, C, H, W) uint8, and what they show."""
-    if asked.test:
-        data = open_dataset(str(asked.test), DataConfig(), "all")
-    else:
-        _, data = open_parts(asked.data, DataConfig())
-    count = min(asked.count, len(data))
-    return data.images(range(count)), data.labels[:count]
+def tested(asked: argparse.Namespace) -> Dataset:
+    """Pictures that judge."""
+    return open_dataset(str(asked.test), DataConfig(), "all") if asked.test else open_parts(asked.data, DataConfig())[1]
 
 
 @torch.inference_mode()
@@ -94,7 +91,9 @@ def _asked() -> argparse.Namespace:
     parser.add_argument(
         "--test", type=Path, help="a set of its own to judge by; default: CIFAR's, else the held-out part"
     )
-    parser.add_argument("--count", type=int, default=4000, help="test pictures")
+    parser.add_argument(
+        "--count", type=int, default=4000, help="test pictures that are reconstructed; all are in the distance"
+    )
     parser.add_argument("--images", type=int, default=30_000, help="that every codec sees")
     parser.add_argument("--only", nargs="*", choices=list(TERMS), help="of the terms")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16", help="of training")

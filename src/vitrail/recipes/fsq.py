@@ -2,7 +2,8 @@
 
     vitrail train fsq --data fashion-mnist --out runs/fsq --budget 6min
 
-Expected after one minute on two CPU cores, half of it for the codec: 23.7 dB at 0.62 bits per pixel, all codes in use.
+Expected after one minute on two CPU cores, half of it for the codec, before `vqvae` had its present one:
+23.7 dB at 0.62 bits per pixel, all codes in use.
 Paper: Mentzer et al. 2023, "Finite scalar quantization: VQ-VAE made simple".
 Reading order: bottlenecks/fsq.py, recipes/vqvae.py for the rest.
 """

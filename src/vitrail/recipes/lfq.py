@@ -2,7 +2,8 @@
 
     vitrail train lfq --data fashion-mnist --out runs/lfq --budget 6min
 
-Expected after one minute on two CPU cores, half of it for the codec: 22.3 dB at 0.63 bits per pixel, all codes in use.
+Expected after one minute on two CPU cores, half of it for the codec, before `vqvae` had its present one:
+22.3 dB at 0.63 bits per pixel, all codes in use.
 Paper: Yu et al. 2023, "Language model beats diffusion: tokenizer is key to visual generation".
 Reading order: bottlenecks/lfq.py, bottlenecks/_bits.py, recipes/vqvae.py for the rest.
 """

@@ -23,16 +23,16 @@ def backward(
     rounds: int,
     weights: Mapping[str, float],
     autocast: Autocast,
-    seed: Callable[[int], None] = lambda number: None,
+    seed: Callable[..., None] = lambda part: None,
 ) -> dict[str, Tensor]:
     """Add the gradient of the weighted loss over a batch to `.grad`; cutting the batch into rounds does not change it.
 
-    seed: called with the number of each round before it.
+    seed: called with `part`, the number of each round, before it.
     Returns scalars: "loss", "terms.*" and "stats.*", means over the batch.
     """
     seen: dict[str, Tensor] = {}
     for number, (chunk, share, last) in enumerate(cut(batch, rounds)):
-        seed(number)
+        seed(part=number)
         with last_round_only(net, last):
             with autocast():
                 losses = net(chunk)

@@ -127,15 +127,14 @@ def learn(
     used: share of the stage that is done. seed: called with `stage` and `part` of the batch before each round.
     """
     job.module.at(used)
-    own = lambda part: seed(stage=job.name, part=part)  # noqa: E731
+    own, theirs = partial(seed, stage=job.name), partial(seed, stage=f"{job.name} rival")
     values = backward(net, batch, job.config.accumulate, current(job.weights, used), autocast, own)
     values["grad_norm"] = pupil.optimiser.gradient_norm()
-    rivals = lambda part: seed(stage=f"{job.name} rival", part=part)  # noqa: E731
-    return read(values | _contested(job, rival_net, pupil, used, autocast, rivals))
+    return read(values | _contested(job, rival_net, pupil, used, autocast, theirs))
 
 
 def _contested(
-    job: Job, net: nn.Module | None, pupil: Learner, used: float, autocast: Autocast, seed: Callable[[int], None]
+    job: Job, net: nn.Module | None, pupil: Learner, used: float, autocast: Autocast, seed: Callable[..., None]
 ) -> dict[str, Tensor]:
     """Give the rival its gradient on what the step made. Returns its numbers; none where nothing was made for it."""
     contest = job.module.contest()
