@@ -70,7 +70,7 @@ def test_further_settings_come_as_a_mapping(discrete: Model) -> None:
 def test_where_there_is_nothing_to_guide_by_guidance_is_refused_and_the_recipes_own_is_none(discrete: Model) -> None:
     spec = discrete.spec.model_copy(update={"classes": ()})
     classless = Model.build(discrete.recipe, spec)
-    assert discrete.recipe.prior.sampling.guidance == 2.0  # type: ignore[union-attr]
+    assert discrete.recipe.prior.sampling.guidance == 2.5  # type: ignore[union-attr]
     drawn = sample(classless, 2)
     assert drawn.settings["guidance"] == 1.0
     again = sample(classless, 2, **drawn.story(0)["settings"])

@@ -115,6 +115,7 @@ def test_a_dry_run_tells_what_a_budget_buys_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     settings = [word for key, value in FAST.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     words = ["train", "vqvae", "--data", "digits", "--budget", "64 steps", *settings, "--dry-run", "--json"]
+    words += ["--set", "training.share=0.5"]
     assert run(words) == 0
     stages = json.loads(capsys.readouterr().out)["stages"]
     assert [(each["stage"], each["images"]) for each in stages] == [("codec", 32 * 32), ("prior", 32 * 64)]

@@ -26,6 +26,7 @@ from vitrail.training.prior_step import PriorStep
 BRIEF: dict[str, Any] = {
     "network.widths": (8, 8),
     "training.steps": 8,
+    "training.share": 0.5,
     "training.precision": "fp32",
     "training.threads": 1,
     "training.log": 1,
@@ -250,7 +251,7 @@ def test_a_missing_weight_file_leaves_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_weight_without_a_term_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="weights name kl, but the terms are commitment, reconstruction"):
+    with pytest.raises(UsageError, match="weights name kl, but the terms are commitment, perceptual, reconstruction"):
         run.train(tiny(**{"weights.kl": 1}), "digits", tmp_path / "run")
 
 
