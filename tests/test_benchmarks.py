@@ -75,6 +75,12 @@ def test_colour(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_perceptual_terms(tmp_path: Path) -> None:
+    figures = run("perceptual_terms", "--out", str(tmp_path))["figures"]
+    assert {"none: PSNR", "ssim 0.05: Frechet distance"} <= figures.keys()
+
+
+@pytest.mark.slow
 def test_codec_peers(tmp_path: Path) -> None:
     if importlib.util.find_spec("pythae") is None:
         pytest.skip("the peer is not installed")
