@@ -33,15 +33,20 @@ def unit(x: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate pairs of components of x (..., T, D) by the angles of each token (..., T, D/2).  Su et al. 2021, eq. 34."""
-    a, b = x.chunk(2, dim=-1)
-    cos, sin = cos.to(x.dtype), sin.to(x.dtype)  # or bf16 vectors would grow to float32 here
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+    """Rotate pairs of components of x (..., T, D) by the angles of each token (..., T, D/2).  Su et al. 2021, eq. 34.
+
+    Whole tensors are multiplied, since runs of half a head's width are too short to be fast.
+    """
+    cos, sin = (
+        torch.cat([cos, cos], -1).to(x.dtype),
+        torch.cat([-sin, sin], -1).to(x.dtype),
+    )  # else bf16 grows to float32
+    return (x * cos).addcmul_(x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def rotated_unit(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """`rotate(unit(x), cos, sin)` of x (B, heads, T, D), contiguous whatever the layout of x."""
-    found: Tensor = _RotatedUnit.apply(x, cos.to(x.dtype), sin.to(x.dtype))
+    found: Tensor = _RotatedUnit.apply(x, cos, sin)
     return found
 
 
@@ -56,12 +61,6 @@ def _slope(given: Tensor, found: Tensor) -> Tensor:
     """What is left of a slope (..., D) of units without its part along them: the length does not matter."""
     along = (given * found).mean(-1, keepdim=True)
     return torch.addcmul(given, found, along, value=-1)
-
-
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """`rotate` of contiguous x: whole tensors are multiplied, since runs of half a head's width are too short to be fast."""
-    both = torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
-    return (x * both[0]).addcmul_(x.roll(x.shape[-1] // 2, -1), both[1])
 
 
 class _Unit(torch.autograd.Function):
@@ -84,7 +83,7 @@ class _RotatedUnit(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         x = x.contiguous()
         inverse = _inverse(x)
-        found = _turned(x, cos, sin).mul_(inverse)
+        found = rotate(x, cos, sin).mul_(inverse)
         ctx.save_for_backward(found, inverse, cos, sin)
         return found
 
@@ -92,4 +91,4 @@ class _RotatedUnit(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
         found, inverse, cos, sin = ctx.saved_tensors
-        return _turned(_slope(slope, found).mul_(inverse), cos, -sin), None, None
+        return rotate(_slope(slope, found).mul_(inverse), cos, -sin), None, None

@@ -33,4 +33,5 @@ def rolled_back(stage: str, state: State, saved: State) -> State:
         )
     scale = state.rate_scale / 2
     logger.warning("%s; back to step %d with %g times the learning rate", where, saved.step, scale)
-    return replace(saved, seconds=state.seconds, rate_scale=scale, rollbacks=state.rollbacks + 1)
+    went_on = replace(saved, seconds=state.seconds, aside=state.aside)  # the clock is not turned back
+    return replace(went_on, rate_scale=scale, rollbacks=state.rollbacks + 1)

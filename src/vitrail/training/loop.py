@@ -14,10 +14,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from vitrail.errors import Interrupted
-from vitrail.model.recipe import Training
+from vitrail.model.recipe import Stage, Training
 from vitrail.model.weight import current
 from vitrail.training import distributed, guard, memory, precision, stopping
 from vitrail.training.averages import passed
+from vitrail.training.budget import Budget
 from vitrail.training.gradient import Autocast, backward, cut, onto, read, seed_part
 from vitrail.training.job import Finished, Job
 from vitrail.training.journal import Journal, Show
@@ -49,40 +50,30 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
     with ExitStack() as open_until_end:
         stop = open_until_end.enter_context(stopping.watched())
         journal = open_until_end.enter_context(Journal(folder, job.name, state.step, ranks.first, show))
-        batches = job.batches(state.step)
-        if not state.precision:
-            batches = _choose_precision(job, batches, training, ranks, state)
+        batches = _choose_precision(job, job.batches(state.step), training, ranks, state)
         autocast = open_until_end.enter_context(precision.applied(Precision(**state.precision), device))
-        if training.compile:
-            precision.compiled(job.module)
-        net = ranks.average_gradients(job.module)
-        rival_net = ranks.average_gradients(job.rival.module) if job.rival else None
+        net, rival_net = _nets(job, training, ranks)
         clock = Clock(perf_counter(), state, config.batch)  # from here on the budget is spent
         validation = Validation(job, pupil.average, ranks, training.seed)
-        if state.step == 0 and validation.count:
+        if state.step == 0:
             _validate(job, validation, autocast, pupil, state)
         telling = Telling(job, pupil, training, folder, ranks, clock, journal, state.seconds)
         store.save(pupil, state)  # at step 0, so that there is always one to go back to
 
         while True:
             began = perf_counter()
-            batch = onto(device, next(batches))
-            used = budget.progress(state.step + 0.5, (state.step + 0.5) * config.batch, state.seconds)
-            first = ranks.rank * config.accumulate  # of this process's rounds among all that make up the batch
-            seed = partial(seed_part, training.seed, step=state.step, first=first, device=device)
+            batch, used = onto(device, next(batches)), _used(budget, state, config)
+            # Rounds are numbered among all that make up the batch, over processes too.
+            seed = partial(
+                seed_part, training.seed, step=state.step, first=ranks.rank * config.accumulate, device=device
+            )
             numbers = learn(job, net, rival_net, pupil, batch, used, autocast, seed)
 
             # Seconds until the end, if it is now.
             ahead = MARGIN * (perf_counter() - began) + store.cost + telling.preview_cost + validation.cost
             wishes = [not guard.acceptable(numbers), stop.requested, clock.seconds(), ahead]
             refused, stopped, seconds, ahead = ranks.highest(wishes)
-            if refused:
-                state.refuse()
-            else:
-                pupil.step(used, state.rate_scale, numbers, state.updates)
-                state.take(numbers)
-            job.module.after_step()
-            pupil.clear()
+            _step(job, pupil, state, used, numbers, bool(refused))
             stepped = perf_counter()
             state.step, state.seconds = state.step + 1, seconds
             over = budget.progress(state.step, state.step * config.batch, seconds + ahead) == 1
@@ -90,19 +81,12 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             looks = validation.wanted(state, over)
             if looks:
                 _validate(job, validation, autocast, pupil, state)
-
-            following = budget.progress(state.step + 0.5, (state.step + 0.5) * config.batch, state.seconds)
-            if state.updates and (passed(used, following) or state.finished):
+            if state.updates and (passed(used, _used(budget, state, config)) or state.finished):
                 store.keep(pupil, state)
             progress = 1.0 if state.finished else budget.progress(state.step, state.step * config.batch, seconds)
             telling.tell(state, used, progress, numbers["loss"], looks)
             state.aside += perf_counter() - stepped
-            sound = state.refused_in_row < guard.TOLERATED
-            if sound and (state.finished or stopped or (store.due(state) and not state.refused_in_row)):
-                journal.sync()
-                sound = store.save(pupil, state)
-                state.aside += store.cost
-            if not sound:
+            if not _saved(store, pupil, state, journal, bool(stopped)):
                 state = guard.rolled_back(job.name, state, store.go_back(pupil, state))
                 batches = job.batches(state.step)
                 journal.start_from(state.step)
@@ -110,6 +94,42 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
                 raise Interrupted(f"stopped at step {state.step} of the {job.name} stage; the same command resumes it")
             if state.finished:
                 return _finished(pupil, state)
+
+
+def _nets(job: Job, training: Training, ranks: distributed.Ranks) -> tuple[nn.Module, nn.Module | None]:
+    """The module and its rival, compiled where the recipe asks for it, whose gradients are means over the processes."""
+    if training.compile:
+        precision.compiled(job.module)
+    return ranks.average_gradients(job.module), ranks.average_gradients(job.rival.module) if job.rival else None
+
+
+def _used(budget: Budget, state: State, config: Stage) -> float:
+    """The share of the budget that is used in the middle of the next step."""
+    middle = state.step + 0.5
+    return budget.progress(middle, middle * config.batch, state.seconds)
+
+
+def _step(job: Job, pupil: Learner, state: State, used: float, numbers: dict[str, float], refused: bool) -> None:
+    """Move the weights, or leave the step out where it is refused; the gradients are forgotten."""
+    if refused:
+        state.refuse()
+    else:
+        pupil.step(used, state.rate_scale, numbers, state.updates)
+        state.take(numbers)
+    job.module.after_step()
+    pupil.clear()
+
+
+def _saved(store: Store, pupil: Learner, state: State, journal: Journal, stopped: bool) -> bool:
+    """Write a checkpoint where one is due. Returns whether training may go on from the weights as they are."""
+    if state.refused_in_row >= guard.TOLERATED:
+        return False
+    if not (state.finished or stopped or (store.due(state) and not state.refused_in_row)):
+        return True
+    journal.sync()
+    sound = store.save(pupil, state)
+    state.aside += store.cost
+    return sound
 
 
 def learn(
@@ -146,7 +166,9 @@ def _contested(
 
 
 def _validate(job: Job, validation: Validation, autocast: Autocast, pupil: Learner, state: State) -> None:
-    """Look at the held-out samples; keep the weights if they are the best so far, and end the stage if they get worse."""
+    """Look at the held-out samples, if any; keep the weights if they are the best so far, and end the stage if they get worse."""
+    if not validation.count:
+        return
     better = state.validation.see(validation.look(state.validation, autocast), state.step)
     if not job.select:
         return
@@ -159,7 +181,9 @@ def _validate(job: Job, validation: Validation, autocast: Autocast, pupil: Learn
 def _choose_precision(
     job: Job, batches: Iterator[Any], training: Training, ranks: distributed.Ranks, state: State
 ) -> Iterator[Any]:
-    """Decide the stage's precision with its first batch, which is then handed out again."""
+    """Decide the stage's precision, where it is open, with its first batch, which is then handed out again."""
+    if state.precision:
+        return batches
     first, budget = next(batches), job.budget.resolved(job.samples)
     part, _, _ = next(cut(first, job.config.accumulate))
     choice = precision.choose(
