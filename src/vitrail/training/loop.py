@@ -59,15 +59,13 @@ def run(job: Job, folder: Path, training: Training, show: Show | None = None) ->
             _validate(job, validation, autocast, pupil, state)
         telling = Telling(job, pupil, training, folder, ranks, clock, journal, state.seconds)
         store.save(pupil, state)  # at step 0, so that there is always one to go back to
+        first = ranks.rank * config.accumulate  # of this process's rounds among all that make up the batch
+        seed = partial(seed_part, training.seed, first=first, device=device)
 
         while True:
             began = perf_counter()
             batch, used = onto(device, next(batches)), _used(budget, state, config)
-            # Rounds are numbered among all that make up the batch, over processes too.
-            seed = partial(
-                seed_part, training.seed, step=state.step, first=ranks.rank * config.accumulate, device=device
-            )
-            numbers = learn(job, net, rival_net, pupil, batch, used, autocast, seed)
+            numbers = learn(job, net, rival_net, pupil, batch, used, autocast, partial(seed, step=state.step))
 
             # Seconds until the end, if it is now.
             ahead = MARGIN * (perf_counter() - began) + store.cost + telling.preview_cost + validation.cost
