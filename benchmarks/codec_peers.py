@@ -22,14 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 from baselines import codebook
-from judging import feature_net, features
+from judging import feature_net, features, in_bytes, reconstructed
 from measuring import DATA, Figure, environment, finish, options, say, skip
 from peers import quiet, timer, weights
 from quality_per_flop import BLOCK, decibels, pictures
-from torch import Tensor
 
 from vitrail.metrics.frechet import frechet
-from vitrail.model import folder
 from vitrail.networks.features import load_features
 
 PLAIN = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
@@ -52,7 +50,7 @@ def main() -> None:
     remade = {
         "vqvae": reconstructed(ours, data.test),
         "pythae": torch.from_numpy(np.load(theirs)),
-        "k-means": bytes_of(codebook(data.train.float() / 255, data.test.float() / 255, PATCH, CODES, 0)),
+        "k-means": in_bytes(codebook(data.train.float() / 255, data.test.float() / 255, PATCH, CODES, 0)),
     }
     real, figures, found = features(net, data.test), [], {}
     for name, made in remade.items():
@@ -109,20 +107,8 @@ def pythae(asked: argparse.Namespace) -> None:
     model.eval()
     with torch.inference_mode():
         made = [model.reconstruct(part.float() / 255) for part in data.test.split(BLOCK)]
-    np.save(asked.peer, bytes_of(torch.cat(made).view_as(data.test)).numpy())
+    np.save(asked.peer, in_bytes(torch.cat(made).view_as(data.test)).numpy())
     say(f"pythae: {clock.steps} steps, {64 * clock.steps} pictures, {weights(model)} weights")
-
-
-@torch.inference_mode()
-def reconstructed(run: Path, test: Tensor) -> Tensor:
-    """uint8 (N, C, H, W)."""
-    model = folder.load(run / "model")
-    return torch.cat([bytes_of(model.reconstruct(part.float() / 255)) for part in test.split(BLOCK)])
-
-
-def bytes_of(x: Tensor) -> Tensor:
-    """[0, 1] -> uint8."""
-    return (x.clamp(0, 1) * 255).round().byte()
 
 
 def _asked() -> argparse.Namespace:

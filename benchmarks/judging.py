@@ -15,6 +15,7 @@ from vitrail.data.config import DataConfig
 from vitrail.data.dataset import open_parts
 from vitrail.metrics.frechet import frechet
 from vitrail.metrics.prdc import prdc
+from vitrail.model import folder
 from vitrail.networks.features import FeatureNet, load_features
 
 BLOCK = 256  # pictures in memory at a time
@@ -44,6 +45,18 @@ def judge(net: Path, data: str) -> Judge:
 
 
 @torch.inference_mode()
+def reconstructed(run: Path, pictures: Tensor) -> Tensor:
+    """What a run's codec makes of pictures, both (N, C, H, W) uint8."""
+    model = folder.load(run / "model")
+    return torch.cat([in_bytes(model.reconstruct(part.float() / 255)) for part in pictures.split(BLOCK)])
+
+
+def in_bytes(x: Tensor) -> Tensor:
+    """Values in [0, 1] as uint8."""
+    return (x.clamp(0, 1) * 255).round().byte()
+
+
+@torch.inference_mode()
 def features(net: FeatureNet, pictures: Tensor) -> Tensor:
     """(N, C, H, W) uint8 -> (N, D)."""
     return torch.cat([net.features(part.float() / 255) for part in pictures.split(BLOCK)])
@@ -51,10 +64,10 @@ def features(net: FeatureNet, pictures: Tensor) -> Tensor:
 
 def feature_net(asked: argparse.Namespace) -> Path:
     """The judge's folder, trained unless it is there."""
-    folder: Path = asked.out / "judge"
-    if not (folder / "config.json").exists():
-        vitrail("features", "train", "--data", asked.data, "--out", str(folder), "--budget", asked.judge_budget)
-    return folder
+    net: Path = asked.out / "judge"
+    if not (net / "config.json").exists():
+        vitrail("features", "train", "--data", asked.data, "--out", str(net), "--budget", asked.judge_budget)
+    return net
 
 
 def trained(asked: argparse.Namespace, name: str, recipe: str, *words: str) -> Path:

@@ -15,7 +15,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +71,11 @@ def judge(asked: argparse.Namespace) -> Path:
     return features
 
 
-def train_and_evaluate(
-    asked: argparse.Namespace, run: Path, seed: int, features: Path, recipe: str = "vqvae", by: Sequence[str] = ()
-) -> dict[str, float]:
-    """The scores of one seed by name; `by` are further words of `vitrail evaluate`."""
-    train(asked, recipe, run, seed)
+def train_and_evaluate(asked: argparse.Namespace, run: Path, seed: int, features: Path) -> dict[str, float]:
+    """The scores of one seed by name."""
+    train(asked, "vqvae", run, seed)
     guidance = ["--guidance", str(asked.guidance)] if asked.guidance else []
-    return scored(run, features, asked.samples, *guidance, *by) | spent(run)
+    return scored(run, features, asked.samples, *guidance) | spent(run)
 
 
 def train(asked: argparse.Namespace, recipe: str, run: Path, seed: int) -> None:
@@ -121,7 +118,7 @@ def _asked() -> argparse.Namespace:
     parser = options(__doc__)
     parser.add_argument("--data", default=str(DATA / "fashion-mnist"))
     parser.add_argument("--out", type=Path, default=Path("runs/main_job"))
-    parser.add_argument("--budget", default="6min", help="60 % for the codec, the rest for its prior")
+    parser.add_argument("--budget", default="6min", help="60 %% for the codec, the rest for its prior")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--samples", type=int, default=10_000, help="that are drawn and judged")
     parser.add_argument("--judge-budget", default="3min", help="of the classifier")

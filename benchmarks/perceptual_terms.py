@@ -13,21 +13,17 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from colour import LEARN, UNSEEN
-from judging import feature_net, features
+from judging import feature_net, features, reconstructed
 from main_job import vitrail
 from measuring import DATA, Figure, finish, options, say, skip
 from quality_per_flop import decibels
-from torch import Tensor
 
 from vitrail.data.config import DataConfig
 from vitrail.data.dataset import Dataset, open_dataset, open_parts
 from vitrail.metrics.frechet import frechet
-from vitrail.model import folder
 from vitrail.networks.features import load_features, small
 
-BLOCK = 256
 TERMS: Mapping[str, tuple[str, ...]] = {
     "none": ("perceptual=null",),
     "frequency": ("perceptual=frequency",),
@@ -75,14 +71,6 @@ def main() -> None:
 def tested(asked: argparse.Namespace) -> Dataset:
     """Pictures that judge."""
     return open_dataset(str(asked.test), DataConfig(), "all") if asked.test else open_parts(asked.data, DataConfig())[1]
-
-
-@torch.inference_mode()
-def reconstructed(run: Path, x: Tensor) -> Tensor:
-    """uint8 (N, C, H, W)."""
-    model = folder.load(run / "model")
-    made = [model.reconstruct(part.float() / 255) for part in x.split(BLOCK)]
-    return (torch.cat(made).clamp(0, 1) * 255).round().byte()
 
 
 def _asked() -> argparse.Namespace:
