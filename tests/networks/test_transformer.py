@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from vitrail.networks.rms_norm import rotate, unit
 from vitrail.networks.transformer import Transformer, rotary
-from vitrail.networks.units import rotate, unit
 
 GRIDS: tuple[tuple[int, ...], ...] = ((1,), (12,), (4, 3), (2, 3, 2), (3, 1, 4))
 

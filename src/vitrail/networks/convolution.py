@@ -38,9 +38,9 @@ class GroupNorm(nn.GroupNorm):
 
 
 class _Layout(torch.autograd.Function):
-    """Put a channels-last or contiguous (B, C, H, W) into another layout, and the slope back into the one it had.
+    """Convert a (B, C, H, W) tensor to another memory layout, and its gradient back to the layout of the input.
 
-    Slopes in another layout than their inputs make whatever reads both several times slower.
+    An operation that reads a tensor and a gradient of different layouts is several times slower.
     """
 
     @staticmethod

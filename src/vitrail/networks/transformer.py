@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from vitrail.networks.units import RMSNorm, rotated_unit
+from vitrail.networks.rms_norm import RMSNorm, rotated_unit
 
 SHORT = 256  # tokens
 
@@ -132,7 +132,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool, mask: Tensor | None
 
 
 def _composed(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    """Attention of plain products; where every query sees something, as here, no row of scores wants watching."""
+    """Compute attention from matrix products and a softmax. Every query must see at least one key, or its row would be NaN."""
     scores = q @ k.transpose(-1, -2)
     side = scores.shape[-1]
     bias = q.new_full((side, side), -torch.inf).triu(1) if causal else q.new_zeros(())

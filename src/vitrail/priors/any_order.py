@@ -14,8 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vitrail.networks.rms_norm import RMSNorm
 from vitrail.networks.scattered import Scattered
-from vitrail.networks.units import RMSNorm
 from vitrail.priors import _codes
 from vitrail.priors._prior import Prior, Request, forgetful, unconditional
 from vitrail.samplers.discrete import masked as sampler

@@ -17,8 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vitrail.errors import UsageError
+from vitrail.networks.rms_norm import RMSNorm
 from vitrail.networks.transformer import Cache, Transformer
-from vitrail.networks.units import RMSNorm
 from vitrail.priors import _codes
 from vitrail.priors import _window as windows
 from vitrail.priors._prior import Prior, Request, forgetful

@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vitrail.errors import UsageError
+from vitrail.networks.rms_norm import RMSNorm
 from vitrail.networks.scattered import Scattered
-from vitrail.networks.units import RMSNorm
 from vitrail.priors import _codes
 from vitrail.priors._prior import Prior, Request, forgetful
 from vitrail.samplers import noise

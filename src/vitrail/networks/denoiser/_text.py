@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrail.networks.rms_norm import RMSNorm, unit
 from vitrail.networks.transformer import Block, attention, rotary
-from vitrail.networks.units import RMSNorm, unit
 from vitrail.types import NO_BYTE
 
 DEPTH = 2

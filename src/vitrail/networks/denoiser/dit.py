@@ -27,8 +27,8 @@ from vitrail.networks.denoiser._conditioning import Conditioning, waves
 from vitrail.networks.denoiser._denoiser import Denoiser, Ports
 from vitrail.networks.denoiser._patches import cropped, padded
 from vitrail.networks.denoiser._text import Reading, Words
+from vitrail.networks.rms_norm import rotated_unit, unit
 from vitrail.networks.transformer import attention, rotary
-from vitrail.networks.units import rotated_unit, unit
 from vitrail.types import Config as PartConfig
 
 LONGEST = 16  # tokens a side, at which an open patch aims

@@ -1,7 +1,7 @@
-"""Changes of what a discriminator is shown, data and made samples alike, that a gradient passes through.
+"""Differentiable augmentation of the discriminator's input, for real and generated samples alike.
 
-A discriminator that learns from few samples knows them by heart before long. Shown only changed ones it has more to learn, and
-since made samples are changed in the same way, the decoder does not learn to make changed ones.
+A discriminator that learns from few samples soon memorises them. Augmentation gives it more to learn, and because generated
+samples are augmented in the same way, the decoder does not learn to imitate the augmentation.
 
 Source: Zhao et al. 2020, "Differentiable augmentation for data-efficient GAN training": colour, translation and cutout.
 """

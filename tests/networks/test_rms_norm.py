@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 from torch.nn.functional import rms_norm
 
-from vitrail.networks.units import EPS, RMSNorm, rotate, rotated_unit, unit
+from vitrail.networks.rms_norm import EPS, RMSNorm, rotate, rotated_unit, unit
 
 
 def turns(x: Tensor) -> tuple[Tensor, Tensor]:
